@@ -1,0 +1,195 @@
+//! A subscription, and the task that keeps it going over one connection after another.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use lapin::{
+    Acker, Channel,
+    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
+    types::FieldTable,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{
+    convert, declare,
+    link::{Link, LinkError},
+    status::Status,
+    supervise::{Part, supervise},
+};
+use crate::{
+    message::Message,
+    transport::{Acknowledge, AcknowledgeError, Delivery, Receipt, Source, Subscription},
+};
+
+/// A delivery and what it is acknowledged with.
+struct Arrival {
+    session: u64,
+    acker: Acker,
+    earlier_deliveries: u64,
+    message: Message,
+}
+
+pub(super) struct AmqpSubscription {
+    arrivals: mpsc::Receiver<Arrival>,
+    session: u64,
+    /// The deliveries of this session that are not acknowledged, at most `prefetch`.
+    ackers: BTreeMap<u64, Acker>,
+    tag: u64,
+    _ends_the_task: DropGuard,
+}
+
+impl AmqpSubscription {
+    pub(super) fn start(
+        link: Arc<Link>,
+        status: Status,
+        source: Source,
+        prefetch: u16,
+        closed: &CancellationToken,
+    ) -> Self {
+        let (sender, arrivals) = mpsc::channel(usize::from(prefetch).max(1));
+        let closed = closed.child_token();
+        let ends_the_task = closed.clone().drop_guard();
+        let consumer = Consumer {
+            link,
+            status: status.clone(),
+            source,
+            prefetch,
+            session: 0,
+            arrivals: sender,
+        };
+        tokio::spawn(supervise(consumer, status, closed));
+        Self {
+            arrivals,
+            session: 0,
+            ackers: BTreeMap::new(),
+            tag: 0,
+            _ends_the_task: ends_the_task,
+        }
+    }
+}
+
+/// The task behind a subscription.
+struct Consumer {
+    link: Arc<Link>,
+    status: Status,
+    source: Source,
+    prefetch: u16,
+    session: u64,
+    arrivals: mpsc::Sender<Arrival>,
+}
+
+impl Part for Consumer {
+    fn name(&self) -> String {
+        match &self.source {
+            Source::Shared(queue) | Source::Exclusive { queue, .. } => {
+                format!("consuming {}", queue.name)
+            }
+            Source::Broadcast(_) => "listening".to_owned(),
+        }
+    }
+
+    /// Channel, queue, prefetch, consumer, in this order; then deliveries until something breaks.
+    async fn session(&mut self) -> Result<(), LinkError> {
+        self.session += 1;
+        let channel = self.link.connection().await?.create_channel().await?;
+        let queue = self.declare(&channel).await?;
+        channel
+            .basic_qos(self.prefetch, BasicQosOptions::default())
+            .await?;
+        let mut deliveries = channel
+            .basic_consume(
+                queue.as_str().into(),
+                "".into(),
+                BasicConsumeOptions::default(),
+                FieldTable::default(),
+            )
+            .await?;
+        self.status.up(&self.name());
+        while let Some(delivery) = deliveries.next().await {
+            if self.arrivals.send(self.arrival(delivery?)).await.is_err() {
+                return Ok(());
+            }
+        }
+        // The broker ends a consumer without an error, for example when its queue is deleted.
+        Err(LinkError::Ended("the broker ended the consumer"))
+    }
+}
+
+impl Consumer {
+    async fn declare(&self, channel: &Channel) -> Result<String, LinkError> {
+        match &self.source {
+            Source::Shared(queue) => {
+                declare::queue(channel, queue).await?;
+                Ok(queue.name.clone())
+            }
+            Source::Exclusive { queue, owner } => {
+                declare::ownership(channel, owner).await?;
+                declare::queue(channel, queue).await?;
+                Ok(queue.name.clone())
+            }
+            Source::Broadcast(bindings) => Ok(declare::broadcast(channel, bindings).await?),
+        }
+    }
+
+    fn arrival(&self, delivery: lapin::message::Delivery) -> Arrival {
+        let (message, earlier_deliveries) = convert::message(
+            &delivery.exchange,
+            &delivery.routing_key,
+            delivery.redelivered,
+            &delivery.properties,
+            delivery.data,
+        );
+        Arrival {
+            session: self.session,
+            acker: delivery.acker,
+            earlier_deliveries,
+            message,
+        }
+    }
+}
+
+#[async_trait]
+impl Subscription for AmqpSubscription {
+    async fn next(&mut self) -> Option<Delivery> {
+        let arrival = self.arrivals.recv().await?;
+        if arrival.session != self.session {
+            self.session = arrival.session;
+            self.ackers.clear();
+        }
+        self.tag += 1;
+        self.ackers.insert(self.tag, arrival.acker);
+        Some(Delivery {
+            receipt: Receipt {
+                session: self.session,
+                tag: self.tag,
+            },
+            earlier_deliveries: arrival.earlier_deliveries,
+            message: arrival.message,
+        })
+    }
+
+    async fn acknowledge(
+        &mut self,
+        receipt: Receipt,
+        scope: Acknowledge,
+    ) -> Result<(), AcknowledgeError> {
+        if receipt.session != self.session {
+            return Err(AcknowledgeError::Lost);
+        }
+        let acker = self.ackers.remove(&receipt.tag);
+        let multiple = scope == Acknowledge::UpTo;
+        if multiple {
+            self.ackers = self.ackers.split_off(&receipt.tag);
+        }
+        // `Ok(false)` is what a dead channel answers: only `Ok(true)` was written.
+        match acker {
+            Some(acker) => match acker.ack(BasicAckOptions { multiple }).await {
+                Ok(true) => Ok(()),
+                Ok(false) | Err(_) => Err(AcknowledgeError::Lost),
+            },
+            None => Err(AcknowledgeError::Lost),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The one task that owns the publishing channel.
+//!
+//! lapin allots delivery tags and writes frames under separate locks, so two tasks on one channel can swap
+//! their confirms; and even with one task a returned message may be attached to another message's confirm.
+//! Hence one task, and windows: publish up to [`WINDOW_MESSAGES`], await every confirm, and join what was
+//! returned by message id.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::future::try_join_all;
+use lapin::{
+    Channel, Confirmation,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{interval, timeout},
+};
+
+use super::{
+    convert, declare,
+    link::{Link, LinkError},
+    status::Status,
+    supervise::Part,
+};
+use crate::{
+    message::Message,
+    topology::{Exchange, Queue},
+    transport::PublishError,
+};
+
+/// The part's name in the status.
+const PART: &str = "publishing";
+/// Calls that wait for the task; more wait in `publish`, against their patience.
+pub(super) const WAITING_CALLS: usize = 1024;
+/// Large enough that the broker's fsync is shared by many, small enough that what is sent again after
+/// a loss stays small.
+const WINDOW_MESSAGES: usize = 256;
+/// So that 256 of the longest messages are not in memory twice.
+const WINDOW_BYTES: usize = 16 * 1024 * 1024;
+/// A window that is not confirmed by then is lost, and the channel with it: a dropped confirm would
+/// never be freed.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(15);
+/// How soon a lost connection is noticed while there is nothing to publish.
+const IDLE_CHECK: Duration = Duration::from_secs(1);
+
+/// What the task is asked to do.
+pub(super) enum Command {
+    Ensure(Exchange, Vec<Queue>),
+    Publish(Call),
+}
+
+/// One call of `publish`.
+pub(super) struct Call {
+    messages: Vec<Message>,
+    results: Vec<Option<Result<(), PublishError>>>,
+    reply: oneshot::Sender<Vec<Result<(), PublishError>>>,
+}
+
+impl Call {
+    pub(super) fn new(
+        messages: Vec<Message>,
+        reply: oneshot::Sender<Vec<Result<(), PublishError>>>,
+    ) -> Self {
+        let results = vec![None; messages.len()];
+        Self {
+            messages,
+            results,
+            reply,
+        }
+    }
+}
+
+/// The task's state: what outlives a connection.
+pub(super) struct Publisher {
+    link: Arc<Link>,
+    status: Status,
+    commands: mpsc::Receiver<Command>,
+    exchanges: Vec<Exchange>,
+    queues: Vec<Queue>,
+    calls: VecDeque<Call>,
+}
+
+impl Publisher {
+    pub(super) fn new(
+        link: Arc<Link>,
+        status: Status,
+        commands: mpsc::Receiver<Command>,
+    ) -> Self {
+        Self {
+            link,
+            status,
+            commands,
+            exchanges: Vec::new(),
+            queues: Vec::new(),
+            calls: VecDeque::new(),
+        }
+    }
+}
+
+impl Part for Publisher {
+    fn name(&self) -> String {
+        PART.to_owned()
+    }
+
+    /// Publishes until the commands end or the channel breaks. What was not confirmed then is published
+    /// again by the next session, with the same ids.
+    async fn session(&mut self) -> Result<(), LinkError> {
+        let channel = self.link.connection().await?.create_channel().await?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
+        for exchange in &self.exchanges {
+            declare::exchange(&channel, exchange).await?;
+        }
+        for queue in &self.queues {
+            declare::queue(&channel, queue).await?;
+        }
+        self.status.up(PART);
+        let mut idle = interval(IDLE_CHECK);
+        loop {
+            while let Ok(command) = self.commands.try_recv() {
+                self.take(command, &channel).await?;
+                if self.calls.len() >= WINDOW_MESSAGES {
+                    break;
+                }
+            }
+            self.calls.retain(|call| !call.reply.is_closed());
+            if !self.calls.is_empty() {
+                self.publish_window(&channel).await?;
+                continue;
+            }
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(command) => self.take(command, &channel).await?,
+                    None => return Ok(()),
+                },
+                _ = idle.tick() => {
+                    if !channel.status().connected() {
+                        return Err(LinkError::Ended("the connection was lost"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Publisher {
+    async fn take(&mut self, command: Command, channel: &Channel) -> Result<(), LinkError> {
+        match command {
+            Command::Publish(call) => self.calls.push_back(call),
+            Command::Ensure(exchange, queues) => {
+                // Remembered first: if declaring breaks the channel, the next session declares it.
+                if !self.exchanges.contains(&exchange) {
+                    self.exchanges.push(exchange.clone());
+                    declare::exchange(channel, &exchange).await?;
+                }
+                for queue in queues {
+                    if !self.queues.contains(&queue) {
+                        self.queues.push(queue.clone());
+                        declare::queue(channel, &queue).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes the next messages that have no result, and gives them one.
+    async fn publish_window(&mut self, channel: &Channel) -> Result<(), LinkError> {
+        let window = self.next_window();
+        let messages: Vec<&Message> = window
+            .iter()
+            .map(|&(call, message)| &self.calls[call].messages[message])
+            .collect();
+        let confirmations = timeout(CONFIRM_TIMEOUT, send(channel, &messages))
+            .await
+            .map_err(|_elapsed| LinkError::Ended("a window was not confirmed in time"))??;
+        let results = join(&messages, confirmations)?;
+        for ((call, message), result) in window.into_iter().zip(results) {
+            self.calls[call].results[message] = Some(result);
+        }
+        self.answer();
+        Ok(())
+    }
+
+    /// Places (call, message) of the next messages in order, up to the window's bounds, at least one.
+    fn next_window(&self) -> Vec<(usize, usize)> {
+        let mut bytes = 0;
+        let mut window = Vec::new();
+        for (at, call) in self.calls.iter().enumerate() {
+            for (number, message) in call.messages.iter().enumerate() {
+                if call.results[number].is_some() {
+                    continue;
+                }
+                bytes += message.body.len();
+                let full = window.len() >= WINDOW_MESSAGES || bytes > WINDOW_BYTES;
+                if full && !window.is_empty() {
+                    return window;
+                }
+                window.push((at, number));
+            }
+        }
+        window
+    }
+
+    /// Answers the calls whose messages all have their results: those in front, because windows are
+    /// filled in order.
+    fn answer(&mut self) {
+        while let Some(call) = self.calls.front_mut() {
+            if call.results.iter().any(Option::is_none) {
+                return;
+            }
+            if let Some(call) = self.calls.pop_front() {
+                // Whoever stopped waiting does not need the answer.
+                let _ = call.reply.send(call.results.into_iter().flatten().collect());
+            }
+        }
+    }
+}
+
+async fn send(channel: &Channel, messages: &[&Message]) -> lapin::Result<Vec<Confirmation>> {
+    let mut confirms = Vec::with_capacity(messages.len());
+    for message in messages {
+        let confirm = channel
+            .basic_publish(
+                message.exchange.as_str().into(),
+                message.routing_key.as_str().into(),
+                BasicPublishOptions {
+                    mandatory: true,
+                    ..BasicPublishOptions::default()
+                },
+                &message.body,
+                convert::properties(message),
+            )
+            .await?;
+        confirms.push(confirm);
+    }
+    try_join_all(confirms).await
+}
+
+/// The result of each message of a window: returned by its id, wherever in the window its return came.
+fn join(
+    messages: &[&Message],
+    confirmations: Vec<Confirmation>,
+) -> Result<Vec<Result<(), PublishError>>, LinkError> {
+    let mut returned = HashSet::new();
+    let mut refused = Vec::with_capacity(confirmations.len());
+    for confirmation in confirmations {
+        refused.push(match confirmation {
+            Confirmation::Ack(_) => false,
+            Confirmation::Nack(_) => true,
+            Confirmation::NotRequested => return Err(LinkError::Ended("confirms are off")),
+        });
+        let message = confirmation.take_message();
+        if let Some(id) = message.and_then(|m| m.delivery.properties.message_id().clone()) {
+            returned.insert(id.to_string());
+        }
+    }
+    Ok(messages
+        .iter()
+        .zip(refused)
+        .map(|(message, refused)| {
+            if returned.contains(&message.id) {
+                Err(PublishError::Unroutable {
+                    routing_key: message.routing_key.clone(),
+                })
+            } else if refused {
+                Err(PublishError::Refused)
+            } else {
+                Ok(())
+            }
+        })
+        .collect())
+}

@@ -1,0 +1,221 @@
+//! The bus as services use it: typed events in, typed events out.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    amqp::{Address, Amqp},
+    envelope::{self, Envelope},
+    events::{Event, OperationName},
+    message::Message,
+    topology::Topology,
+    transport::{PublishError, Source, Subscription, Transport},
+};
+
+/// How long a publish that nobody waits for may take, before whoever asked for it is told to try again:
+/// longer than a broker's restart.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The reason why a message was set aside, in the dead letter's headers.
+pub const DEAD_REASON: &str = "ebs-dead-reason";
+/// The queue that it came from.
+pub const DEAD_QUEUE: &str = "ebs-dead-queue";
+/// The routing key that it had.
+pub const DEAD_ROUTING_KEY: &str = "ebs-dead-routing-key";
+/// The longest reason kept, in characters.
+const MAX_REASON_CHARS: usize = 2000;
+
+/// What a bus is made with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the broker is.
+    pub address: Address,
+    /// The topic exchange, which also names every queue.
+    pub exchange: String,
+    /// The program that uses it, such as `datagen`.
+    pub app: String,
+    /// The longest event, in bytes of its body.
+    pub max_event_bytes: usize,
+}
+
+/// A handle to the bus. Clones share one transport.
+#[derive(Clone)]
+pub struct Bus(Arc<Inner>);
+
+struct Inner {
+    transport: Box<dyn Transport>,
+    topology: Topology,
+    app: String,
+    max_event_bytes: usize,
+    /// The routing keys whose queues were made sure of.
+    ensured: Mutex<HashSet<String>>,
+}
+
+impl Bus {
+    /// Begins to connect to the broker: returns at once, and goes on trying for ever.
+    pub fn connect(settings: &Settings) -> Self {
+        let app = format!("{}.{}", settings.exchange, settings.app);
+        Self(Arc::new(Inner {
+            transport: Box::new(Amqp::connect(&settings.address, &app)),
+            topology: Topology::new(&settings.exchange),
+            app: settings.app.clone(),
+            max_event_bytes: settings.max_event_bytes,
+            ensured: Mutex::default(),
+        }))
+    }
+
+    /// The exchanges and queues around this bus' topic exchange.
+    pub fn topology(&self) -> &Topology {
+        &self.0.topology
+    }
+
+    /// The longest event that travels, in bytes of its body.
+    pub fn max_event_bytes(&self) -> usize {
+        self.0.max_event_bytes
+    }
+
+    /// Makes sure, now and after every loss, of the queues that events of this type and operation must
+    /// reach. Done by the first publish too; a service that does it at its start is not ready without them.
+    pub async fn ensure<E: Event>(&self, operation: &OperationName) {
+        let key = format!("{}.{operation}", E::KEY);
+        if self.ensured().contains(&key) {
+            return;
+        }
+        let topology = &self.0.topology;
+        let queues = topology.must_reach::<E>(operation);
+        self.0.transport.ensure(topology.events(), queues).await;
+        self.ensured().insert(key);
+    }
+
+    /// Writes an event as the message that [`Bus::publish`] would send.
+    ///
+    /// # Errors
+    /// [`PublishError::TooLarge`] if it is longer than `MAX_EVENT_BYTES`.
+    pub fn encode<E: Event>(
+        &self,
+        event: &E,
+        time: Timestamp,
+        cause: Option<&Envelope>,
+    ) -> Result<Message, PublishError> {
+        let exchange = self.0.topology.events().name;
+        let message = envelope::encode(event, &exchange, &self.0.app, time, cause)
+            .expect("our own events are plain data, which is always JSON");
+        let (bytes, max) = (message.body.len(), self.0.max_event_bytes);
+        if bytes > max {
+            return Err(PublishError::TooLarge { bytes, max });
+        }
+        Ok(message)
+    }
+
+    /// Publishes one event, as of now, and waits until every queue that gets it has it durably.
+    ///
+    /// # Errors
+    /// As [`Transport::publish`] says; the same event may then be published again.
+    pub async fn publish<E: Event>(
+        &self,
+        event: &E,
+        cause: Option<&Envelope>,
+        patience: Duration,
+    ) -> Result<(), PublishError> {
+        self.publish_all(std::slice::from_ref(event), cause, patience)
+            .await
+    }
+
+    /// Publishes several events of one type together.
+    ///
+    /// # Errors
+    /// The first one's; some may have been published.
+    pub async fn publish_all<E: Event>(
+        &self,
+        events: &[E],
+        cause: Option<&Envelope>,
+        patience: Duration,
+    ) -> Result<(), PublishError> {
+        let time = envelope::now();
+        let messages = events
+            .iter()
+            .map(|event| self.encode(event, time, cause))
+            .collect::<Result<Vec<_>, _>>()?;
+        for event in events {
+            self.ensure::<E>(event.operation()).await;
+        }
+        self.publish_messages(messages, patience)
+            .await
+            .into_iter()
+            .collect()
+    }
+
+    /// Publishes messages that [`Bus::encode`] wrote, each with a result of its own.
+    pub async fn publish_messages(
+        &self,
+        messages: Vec<Message>,
+        patience: Duration,
+    ) -> Vec<Result<(), PublishError>> {
+        let results = self.0.transport.publish(messages, patience).await;
+        let published = results.iter().filter(|result| result.is_ok()).count();
+        metrics::counter!("ebs_bus_published_total").increment(published as u64);
+        metrics::counter!("ebs_bus_publish_errors_total")
+            .increment((results.len() - published) as u64);
+        results
+    }
+
+    /// Sets a message aside: a copy with its reason goes to the dead letters.
+    ///
+    /// # Errors
+    /// As [`Transport::publish`] says.
+    pub(crate) async fn set_aside(
+        &self,
+        queue: &str,
+        message: &Message,
+        reason: &str,
+    ) -> Result<(), PublishError> {
+        let dead_letters = self.0.topology.dead_letters();
+        let exchange = self.0.topology.dead_letters_exchange();
+        let mut copy = message.clone();
+        let reason: String = reason.chars().take(MAX_REASON_CHARS).collect();
+        copy.headers.insert(DEAD_REASON.to_owned(), Value::from(reason));
+        copy.headers.insert(DEAD_QUEUE.to_owned(), Value::from(queue));
+        copy.headers.insert(
+            DEAD_ROUTING_KEY.to_owned(),
+            Value::from(message.routing_key.as_str()),
+        );
+        copy.exchange.clone_from(&exchange.name);
+        copy.routing_key = queue.to_owned();
+        self.0.transport.ensure(exchange, vec![dead_letters]).await;
+        let results = self.0.transport.publish(vec![copy], PATIENCE).await;
+        metrics::counter!("ebs_bus_set_aside_total", "queue" => queue.to_owned()).increment(1);
+        results.into_iter().collect()
+    }
+
+    pub(crate) fn subscribe(&self, source: Source, prefetch: u16) -> Box<dyn Subscription> {
+        self.0.transport.subscribe(source, prefetch)
+    }
+
+    /// Whether everything that was asked of the bus is running.
+    ///
+    /// # Errors
+    /// What does not run, and why, for people.
+    pub fn status(&self) -> Result<(), String> {
+        self.0.transport.status()
+    }
+
+    /// Completes when the bus can never work again in this process, with the reason.
+    pub async fn failed(&self) -> String {
+        self.0.transport.failed().await
+    }
+
+    /// Leaves the bus. What was delivered and is not acknowledged goes back.
+    pub async fn close(&self) {
+        self.0.transport.close().await;
+    }
+
+    fn ensured(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.0.ensured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

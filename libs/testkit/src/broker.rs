@@ -1,0 +1,75 @@
+//! Brokers: the one that all tests share, and private ones that a test may kill.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::{Process, free_port, repository};
+
+/// The variable in which `make test` says where the shared broker is.
+const SHARED: &str = "EBS_TEST_BROKER_URL";
+/// How long a broker may take to start on a busy machine.
+const START_PATIENCE: Duration = Duration::from_secs(90);
+
+/// The address of the broker that all tests share. A test uses names of its own on it, and leaves it alone.
+pub fn shared_broker_url() -> String {
+    std::env::var(SHARED)
+        .unwrap_or_else(|_| panic!("{SHARED} is not set: run the tests by `make test`, which starts a broker"))
+}
+
+/// A private broker, with all its state in a temporary folder.
+pub struct Broker {
+    folder: TempDir,
+    port: u16,
+    process: Option<Process>,
+}
+
+impl Broker {
+    /// A broker that has a place and a port, but does not run yet.
+    pub fn prepare() -> anyhow::Result<Self> {
+        Ok(Self { folder: tempfile::tempdir()?, port: free_port()?, process: None })
+    }
+
+    /// A broker that runs.
+    pub async fn start() -> anyhow::Result<Self> {
+        let mut broker = Self::prepare()?;
+        broker.resume().await?;
+        Ok(broker)
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    /// Starts it, with whatever it had, and waits until it answers.
+    pub async fn resume(&mut self) -> anyhow::Result<()> {
+        let port = self.port.to_string();
+        let mut run = script();
+        run.arg("run").arg(self.folder.path()).arg(&port);
+        self.process = Some(Process::start("broker", run)?);
+        let mut wait = script();
+        wait.arg("wait").arg(&port).arg(START_PATIENCE.as_secs().to_string());
+        ensure!(wait.status().await?.success(), "the broker does not answer on port {port}");
+        Ok(())
+    }
+
+    /// Kills it as `kill -9` does.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        match self.process.take() {
+            Some(mut process) => process.kill().await,
+            None => Ok(()),
+        }
+    }
+
+    /// The process, to signal it.
+    pub fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+}
+
+fn script() -> Command {
+    Command::new(repository().join("scripts").join("broker"))
+}

@@ -1,0 +1,125 @@
+//! A process: its lines, its signals, its end.
+
+use std::{
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context;
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+/// The last lines of a process that are kept.
+const MAX_LINES: usize = 2000;
+
+/// A process that is killed when this is dropped.
+pub struct Process {
+    name: String,
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+/// A service's binary, beside the tests in the target directory.
+pub fn service_binary(name: &str) -> PathBuf {
+    let mut path = std::env::current_exe().expect("a test knows where it is");
+    path.pop();
+    if path.ends_with("deps") {
+        path.pop();
+    }
+    let binary = path.join(name);
+    assert!(binary.exists(), "{} is missing: run the tests by `make test`, which builds it", binary.display());
+    binary
+}
+
+impl Process {
+    /// Starts a command; what it prints is kept for when a test fails.
+    pub fn start(name: &str, mut command: Command) -> anyhow::Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        if let Some(stdout) = child.stdout.take() {
+            keep(stdout, lines.clone());
+        }
+        if let Some(stderr) = child.stderr.take() {
+            keep(stderr, lines.clone());
+        }
+        Ok(Self { name: name.to_owned(), child, lines })
+    }
+
+    /// What it printed, the last lines of it.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The process's number, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Kills it as `kill -9` does, and waits for its end.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().await.with_context(|| format!("cannot kill {}", self.name))
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let id = self.id().with_context(|| format!("{} has ended", self.name))?;
+        signal::kill(Pid::from_raw(i32::try_from(id)?), signal).context("cannot signal")
+    }
+
+    /// Asks it to end (SIGTERM) and waits for it.
+    pub async fn stop(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
+        self.signal(Signal::SIGTERM)?;
+        self.ended(patience).await
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
+        let ended = timeout(patience, self.child.wait()).await;
+        ended.with_context(|| format!("{} did not end within {patience:?}", self.name))?.context("cannot wait")
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the last lines of {} ---", self.name);
+            let lines = self.lines();
+            for line in &lines[lines.len().saturating_sub(40)..] {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+fn keep(output: impl AsyncRead + Unpin + Send + 'static, lines: Arc<Mutex<Vec<String>>>) {
+    tokio::spawn(async move {
+        let mut output = BufReader::new(output).lines();
+        while let Ok(Some(line)) = output.next_line().await {
+            let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+            if lines.len() >= MAX_LINES {
+                lines.drain(..MAX_LINES / 2);
+            }
+            lines.push(line);
+        }
+    });
+}
