@@ -8,6 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     amqp::{Address, Amqp},
@@ -142,10 +143,17 @@ impl Bus {
             .iter()
             .map(|event| self.encode(event, time, cause))
             .collect::<Result<Vec<_>, _>>()?;
-        for event in events {
-            self.ensure::<E>(event.operation()).await;
-        }
-        self.publish_messages(messages, patience)
+        let began = Instant::now();
+        let ensured = timeout(patience, async {
+            // Events of one call are of one operation as a rule.
+            for group in events.chunk_by(|a, b| a.operation() == b.operation()) {
+                self.ensure::<E>(group[0].operation()).await;
+            }
+        });
+        ensured
+            .await
+            .map_err(|_elapsed| PublishError::Unknown(patience))?;
+        self.publish_messages(messages, patience.saturating_sub(began.elapsed()))
             .await
             .into_iter()
             .collect()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use lapin::{Connection, ConnectionProperties, options::QueueDeclareOptions, types::FieldTable};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -68,6 +69,21 @@ impl Broker {
     pub fn process(&self) -> Option<&Process> {
         self.process.as_ref()
     }
+}
+
+/// How many messages wait in a queue; none if there is no such queue.
+pub async fn waiting_messages(url: &str, queue: &str) -> anyhow::Result<Option<u32>> {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let channel = connection.create_channel().await?;
+    let declared = channel.queue_declare(queue.into(), passive, FieldTable::default()).await;
+    let count = match declared {
+        Ok(queue) => Some(queue.message_count()),
+        Err(error) if error.is_amqp_soft_error() => None,
+        Err(error) => return Err(error.into()),
+    };
+    connection.close(200, "bye".into()).await?;
+    Ok(count)
 }
 
 fn script() -> Command {

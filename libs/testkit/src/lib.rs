@@ -11,7 +11,7 @@ mod system;
 mod wait;
 
 pub use self::{
-    broker::{Broker, shared_broker_url},
+    broker::{Broker, shared_broker_url, waiting_messages},
     process::{Process, service_binary},
     system::{Options, System, free_port},
     wait::{eventually, eventually_within},

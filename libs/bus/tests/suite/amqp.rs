@@ -14,7 +14,7 @@ use lapin::{
     options::{QueueDeclareOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldTable},
 };
-use testkit::{Broker, eventually, unique_name};
+use testkit::{Broker, eventually, shared_broker_url, unique_name, waiting_messages};
 use tokio::net::TcpListener;
 
 use crate::kit::{PATIENCE, address, foreign_client, message, publish, queue, topic, transport};
@@ -90,12 +90,7 @@ async fn no_more_than_prefetch_is_delivered_unacknowledged() {
     for _ in 0..3 {
         last = subscription.next().await;
     }
-    let foreign = foreign_client().await;
-    let waiting = async || {
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let declared = foreign.queue_declare(queue.name.as_str().into(), passive, FieldTable::default());
-        declared.await.unwrap().message_count()
-    };
+    let waiting = async || waiting_messages(&shared_broker_url(), &queue.name).await.unwrap().unwrap();
     assert_eq!(waiting().await, 7);
     subscription.acknowledge(last.unwrap().receipt, Acknowledge::UpTo).await.unwrap();
     eventually(async || match waiting().await {

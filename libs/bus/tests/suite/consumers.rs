@@ -16,7 +16,7 @@ use bus::{
     now,
 };
 use lapin::options::{BasicGetOptions, BasicPublishOptions};
-use testkit::eventually;
+use testkit::{eventually, shared_broker_url, waiting_messages};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -55,10 +55,7 @@ async fn submit(bus: &Bus, count: usize) -> BTreeSet<ObjectId> {
 
 /// How many messages wait in a queue.
 async fn waiting(queue: &str) -> u32 {
-    use lapin::{options::QueueDeclareOptions, types::FieldTable};
-    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let declared = foreign_client().await.queue_declare(queue.into(), passive, FieldTable::default()).await;
-    declared.unwrap().message_count()
+    waiting_messages(&shared_broker_url(), queue).await.unwrap().unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
