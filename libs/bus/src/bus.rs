@@ -124,8 +124,7 @@ impl Bus {
         cause: Option<&Envelope>,
         patience: Duration,
     ) -> Result<(), PublishError> {
-        self.publish_all(std::slice::from_ref(event), cause, patience)
-            .await
+        self.publish_all(std::slice::from_ref(event), cause, patience).await
     }
 
     /// Publishes several events of one type together.
@@ -139,10 +138,7 @@ impl Bus {
         patience: Duration,
     ) -> Result<(), PublishError> {
         let time = envelope::now();
-        let messages = events
-            .iter()
-            .map(|event| self.encode(event, time, cause))
-            .collect::<Result<Vec<_>, _>>()?;
+        let messages = events.iter().map(|event| self.encode(event, time, cause)).collect::<Result<Vec<_>, _>>()?;
         let began = Instant::now();
         let ensured = timeout(patience, async {
             // Events of one call are of one operation as a rule.
@@ -150,26 +146,16 @@ impl Bus {
                 self.ensure::<E>(group[0].operation()).await;
             }
         });
-        ensured
-            .await
-            .map_err(|_elapsed| PublishError::Unknown(patience))?;
-        self.publish_messages(messages, patience.saturating_sub(began.elapsed()))
-            .await
-            .into_iter()
-            .collect()
+        ensured.await.map_err(|_elapsed| PublishError::Unknown(patience))?;
+        self.publish_messages(messages, patience.saturating_sub(began.elapsed())).await.into_iter().collect()
     }
 
     /// Publishes messages that [`Bus::encode`] wrote, each with a result of its own.
-    pub async fn publish_messages(
-        &self,
-        messages: Vec<Message>,
-        patience: Duration,
-    ) -> Vec<Result<(), PublishError>> {
+    pub async fn publish_messages(&self, messages: Vec<Message>, patience: Duration) -> Vec<Result<(), PublishError>> {
         let results = self.0.transport.publish(messages, patience).await;
         let published = results.iter().filter(|result| result.is_ok()).count();
         metrics::counter!("ebs_bus_published_total").increment(published as u64);
-        metrics::counter!("ebs_bus_publish_errors_total")
-            .increment((results.len() - published) as u64);
+        metrics::counter!("ebs_bus_publish_errors_total").increment((results.len() - published) as u64);
         results
     }
 
@@ -177,22 +163,14 @@ impl Bus {
     ///
     /// # Errors
     /// As [`Transport::publish`] says.
-    pub(crate) async fn set_aside(
-        &self,
-        queue: &str,
-        message: &Message,
-        reason: &str,
-    ) -> Result<(), PublishError> {
+    pub(crate) async fn set_aside(&self, queue: &str, message: &Message, reason: &str) -> Result<(), PublishError> {
         let dead_letters = self.0.topology.dead_letters();
         let exchange = self.0.topology.dead_letters_exchange();
         let mut copy = message.clone();
         let reason: String = reason.chars().take(MAX_REASON_CHARS).collect();
         copy.headers.insert(DEAD_REASON.to_owned(), Value::from(reason));
         copy.headers.insert(DEAD_QUEUE.to_owned(), Value::from(queue));
-        copy.headers.insert(
-            DEAD_ROUTING_KEY.to_owned(),
-            Value::from(message.routing_key.as_str()),
-        );
+        copy.headers.insert(DEAD_ROUTING_KEY.to_owned(), Value::from(message.routing_key.as_str()));
         copy.exchange.clone_from(&exchange.name);
         copy.routing_key = queue.to_owned();
         self.0.transport.ensure(exchange, vec![dead_letters]).await;

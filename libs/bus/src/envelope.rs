@@ -12,9 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    events::{
-        Event, InvalidEvent, ObjectCreated, ObjectFinished, TaskCreated, TaskFinished, TaskStarted,
-    },
+    events::{Event, InvalidEvent, ObjectCreated, ObjectFinished, TaskCreated, TaskFinished, TaskStarted},
     message::{Headers, Message},
 };
 
@@ -157,10 +155,7 @@ pub fn encode<E: Event>(
 pub fn decode<E: Event>(message: &Message, max_bytes: usize) -> Result<Received<E>, DecodeError> {
     let (envelope, body) = open(message, max_bytes)?;
     if envelope.kind != E::TYPE {
-        return Err(DecodeError::WrongType {
-            got: envelope.kind,
-            expected: E::TYPE,
-        });
+        return Err(DecodeError::WrongType { got: envelope.kind, expected: E::TYPE });
     }
     let event = parse::<E>(&body)?;
     Ok(Received { envelope, event })
@@ -184,31 +179,22 @@ pub fn decode_any(message: &Message, max_bytes: usize) -> Result<Received<AnyEve
 }
 
 fn parse<E: Event>(body: &[u8]) -> Result<E, DecodeError> {
-    let invalid = |reason: String| DecodeError::InvalidBody {
-        kind: E::TYPE.to_owned(),
-        reason,
-    };
+    let invalid = |reason: String| DecodeError::InvalidBody { kind: E::TYPE.to_owned(), reason };
     let event: E = serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))?;
-    event
-        .validate()
-        .map_err(|InvalidEvent(reason)| invalid(reason))?;
+    event.validate().map_err(|InvalidEvent(reason)| invalid(reason))?;
     Ok(event)
 }
 
 fn open(message: &Message, max_bytes: usize) -> Result<(Envelope, Cow<'_, [u8]>), DecodeError> {
     let bytes = message.body.len();
     if bytes > max_bytes {
-        return Err(DecodeError::TooLarge {
-            bytes,
-            max: max_bytes,
-        });
+        return Err(DecodeError::TooLarge { bytes, max: max_bytes });
     }
     match message.content_type.as_deref() {
         Some(media_type) if is(media_type, STRUCTURED) => open_structured(&message.body),
-        Some(media_type) if is(media_type, JSON) => Ok((
-            open_binary(&message.headers)?,
-            Cow::Borrowed(&message.body[..]),
-        )),
+        Some(media_type) if is(media_type, JSON) => {
+            Ok((open_binary(&message.headers)?, Cow::Borrowed(&message.body[..])))
+        }
         other => Err(DecodeError::NotACloudEvent(format!(
             "content type {:?}: {JSON} (binary mode) and {STRUCTURED} (structured mode) are read",
             other.unwrap_or_default()
@@ -254,10 +240,7 @@ fn open_structured(body: &[u8]) -> Result<(Envelope, Cow<'_, [u8]>), DecodeError
     let attributes: Attributes = serde_json::from_slice(body).map_err(invalid)?;
     let Data { data } = serde_json::from_slice(body).map_err(invalid)?;
     let data = data.ok_or_else(|| DecodeError::NotACloudEvent("data is missing".to_owned()))?;
-    Ok((
-        attributes.into_envelope()?,
-        Cow::Borrowed(data.get().as_bytes()),
-    ))
+    Ok((attributes.into_envelope()?, Cow::Borrowed(data.get().as_bytes())))
 }
 
 /// The attributes as they are written.
@@ -284,14 +267,11 @@ impl Attributes {
         };
         let version = required("specversion", self.specversion)?;
         if version != SPEC_VERSION {
-            return Err(DecodeError::NotACloudEvent(format!(
-                "specversion {version:?}: {SPEC_VERSION} is read"
-            )));
+            return Err(DecodeError::NotACloudEvent(format!("specversion {version:?}: {SPEC_VERSION} is read")));
         }
         let time = required("time", self.time)?;
-        let time: Timestamp = time
-            .parse()
-            .map_err(|error| DecodeError::NotACloudEvent(format!("time {time:?}: {error}")))?;
+        let time: Timestamp =
+            time.parse().map_err(|error| DecodeError::NotACloudEvent(format!("time {time:?}: {error}")))?;
         Ok(Envelope {
             id: required("id", self.id)?,
             source: required("source", self.source)?,

@@ -28,8 +28,5 @@ pub use self::{
     message::{Headers, Message},
     outcome::Outcome,
     topology::{Binding, Exchange, ExchangeKind, Queue, QueueKind, Topology},
-    transport::{
-        Acknowledge, AcknowledgeError, Delivery, PublishError, Receipt, Source, Subscription,
-        Transport,
-    },
+    transport::{Acknowledge, AcknowledgeError, Delivery, PublishError, Receipt, Source, Subscription, Transport},
 };

@@ -1,8 +1,6 @@
 //! What exchanges and queues there are, and what they get: data, declared by a transport.
 
-use crate::events::{
-    Event, ObjectCreated, ObjectFinished, OperationName, TaskCreated, TaskFinished, TaskStarted,
-};
+use crate::events::{Event, ObjectCreated, ObjectFinished, OperationName, TaskCreated, TaskFinished, TaskStarted};
 
 /// An exchange: where messages are published to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -64,25 +62,17 @@ pub struct Topology {
 impl Topology {
     /// The topology around the topic exchange of this name.
     pub fn new(exchange: impl Into<String>) -> Self {
-        Self {
-            name: exchange.into(),
-        }
+        Self { name: exchange.into() }
     }
 
     /// The topic exchange: all events are published to it.
     pub fn events(&self) -> Exchange {
-        Exchange {
-            name: self.name.clone(),
-            kind: ExchangeKind::Topic,
-        }
+        Exchange { name: self.name.clone(), kind: ExchangeKind::Topic }
     }
 
     /// The exchange of dead letters.
     pub fn dead_letters_exchange(&self) -> Exchange {
-        Exchange {
-            name: format!("{}.dead", self.name),
-            kind: ExchangeKind::Fanout,
-        }
+        Exchange { name: format!("{}.dead", self.name), kind: ExchangeKind::Fanout }
     }
 
     /// Every distributor competes for the objects to split.
@@ -92,10 +82,7 @@ impl Topology {
 
     /// Every processor that offers the operation competes for its tasks.
     pub fn processor(&self, operation: &OperationName) -> Queue {
-        self.work(
-            &format!("processor.{operation}"),
-            &format!("{}.{operation}", TaskCreated::KEY),
-        )
+        self.work(&format!("processor.{operation}"), &format!("{}.{operation}", TaskCreated::KEY))
     }
 
     /// The one active statistics gets everything.
@@ -114,10 +101,7 @@ impl Topology {
         Queue {
             name: exchange.name.clone(),
             kind: QueueKind::DeadLetters,
-            bindings: vec![Binding {
-                exchange,
-                pattern: String::new(),
-            }],
+            bindings: vec![Binding { exchange, pattern: String::new() }],
         }
     }
 
@@ -139,13 +123,8 @@ impl Topology {
     fn work(&self, role: &str, pattern: &str) -> Queue {
         Queue {
             name: format!("{}.{role}", self.name),
-            kind: QueueKind::Work {
-                dead_letters: self.dead_letters_exchange(),
-            },
-            bindings: vec![Binding {
-                exchange: self.events(),
-                pattern: pattern.to_owned(),
-            }],
+            kind: QueueKind::Work { dead_letters: self.dead_letters_exchange() },
+            bindings: vec![Binding { exchange: self.events(), pattern: pattern.to_owned() }],
         }
     }
 }

@@ -35,11 +35,7 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Publishes messages, each for itself, and waits until all are durable, refused, or `patience`
     /// is at its end. Safe to drop: what was not sent yet is then not sent.
-    async fn publish(
-        &self,
-        messages: Vec<Message>,
-        patience: Duration,
-    ) -> Vec<Result<(), PublishError>>;
+    async fn publish(&self, messages: Vec<Message>, patience: Duration) -> Vec<Result<(), PublishError>>;
 
     /// Begins to consume.
     fn subscribe(&self, source: Source, prefetch: u16) -> Box<dyn Subscription>;
@@ -84,11 +80,7 @@ pub trait Subscription: Send {
     ///
     /// # Errors
     /// If it cannot be acknowledged any more: it will be, or was, delivered again.
-    async fn acknowledge(
-        &mut self,
-        receipt: Receipt,
-        scope: Acknowledge,
-    ) -> Result<(), AcknowledgeError>;
+    async fn acknowledge(&mut self, receipt: Receipt, scope: Acknowledge) -> Result<(), AcknowledgeError>;
 }
 
 /// How much one acknowledgement covers.

@@ -1,11 +1,6 @@
 //! The four services as processes.
 
-use std::{
-    collections::HashMap,
-    net::TcpListener,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::HashMap, net::TcpListener, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;

@@ -14,9 +14,7 @@ pub struct Address(AMQPUri);
 
 /// Why a text is not the address of a broker. It does not repeat the text, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "not the address of a broker ({0}): amqp://user:password@host:5672/%2f, amqps://… or host:port is allowed"
-)]
+#[error("not the address of a broker ({0}): amqp://user:password@host:5672/%2f, amqps://… or host:port is allowed")]
 pub struct InvalidAddress(String);
 
 impl Address {
@@ -46,11 +44,7 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let authority = &self.0.authority;
-        write!(
-            f,
-            "{}://{}:{}/{}",
-            self.0.scheme, authority.host, authority.port, self.0.vhost
-        )
+        write!(f, "{}://{}:{}/{}", self.0.scheme, authority.host, authority.port, self.0.vhost)
     }
 }
 
@@ -68,11 +62,7 @@ mod tests {
 
     #[test]
     fn plain_host_and_port_is_a_broker_with_its_default_user() {
-        for text in [
-            "localhost:5672",
-            "localhost",
-            "amqp://guest:guest@localhost:5672/%2f",
-        ] {
+        for text in ["localhost:5672", "localhost", "amqp://guest:guest@localhost:5672/%2f"] {
             let uri = Address::parse(text).unwrap().uri();
             assert_eq!(uri.authority.host, "localhost");
             assert_eq!(uri.authority.port, 5672);

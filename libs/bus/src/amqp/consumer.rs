@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     convert, declare,
-    link::{Link, LinkError},
+    link::{Link, LinkError, in_time},
     status::Status,
     supervise::{Part, supervise},
 };
@@ -51,22 +51,9 @@ impl AmqpSubscription {
         let (sender, arrivals) = mpsc::channel(usize::from(prefetch).max(1));
         let closed = closed.child_token();
         let ends_the_task = closed.clone().drop_guard();
-        let consumer = Consumer {
-            link,
-            status: status.clone(),
-            source,
-            prefetch,
-            session: 0,
-            arrivals: sender,
-        };
+        let consumer = Consumer { link, status: status.clone(), source, prefetch, session: 0, arrivals: sender };
         tokio::spawn(supervise(consumer, status, closed));
-        Self {
-            arrivals,
-            session: 0,
-            ackers: BTreeMap::new(),
-            tag: 0,
-            _ends_the_task: ends_the_task,
-        }
+        Self { arrivals, session: 0, ackers: BTreeMap::new(), tag: 0, _ends_the_task: ends_the_task }
     }
 }
 
@@ -93,19 +80,7 @@ impl Part for Consumer {
     /// Channel, queue, prefetch, consumer, in this order; then deliveries until something breaks.
     async fn session(&mut self) -> Result<(), LinkError> {
         self.session += 1;
-        let channel = self.link.connection().await?.create_channel().await?;
-        let queue = self.declare(&channel).await?;
-        channel
-            .basic_qos(self.prefetch, BasicQosOptions::default())
-            .await?;
-        let mut deliveries = channel
-            .basic_consume(
-                queue.as_str().into(),
-                "".into(),
-                BasicConsumeOptions::default(),
-                FieldTable::default(),
-            )
-            .await?;
+        let mut deliveries = in_time(self.open()).await?;
         self.status.up(&self.name());
         while let Some(delivery) = deliveries.next().await {
             if self.arrivals.send(self.arrival(delivery?)).await.is_err() {
@@ -118,6 +93,15 @@ impl Part for Consumer {
 }
 
 impl Consumer {
+    async fn open(&self) -> Result<lapin::Consumer, LinkError> {
+        let channel = self.link.connection().await?.create_channel().await?;
+        let queue = self.declare(&channel).await?;
+        channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
+        let any_tag = "".into();
+        let options = BasicConsumeOptions::default();
+        Ok(channel.basic_consume(queue.as_str().into(), any_tag, options, FieldTable::default()).await?)
+    }
+
     async fn declare(&self, channel: &Channel) -> Result<String, LinkError> {
         match &self.source {
             Source::Shared(queue) => {
@@ -141,12 +125,7 @@ impl Consumer {
             &delivery.properties,
             delivery.data,
         );
-        Arrival {
-            session: self.session,
-            acker: delivery.acker,
-            earlier_deliveries,
-            message,
-        }
+        Arrival { session: self.session, acker: delivery.acker, earlier_deliveries, message }
     }
 }
 
@@ -161,20 +140,13 @@ impl Subscription for AmqpSubscription {
         self.tag += 1;
         self.ackers.insert(self.tag, arrival.acker);
         Some(Delivery {
-            receipt: Receipt {
-                session: self.session,
-                tag: self.tag,
-            },
+            receipt: Receipt { session: self.session, tag: self.tag },
             earlier_deliveries: arrival.earlier_deliveries,
             message: arrival.message,
         })
     }
 
-    async fn acknowledge(
-        &mut self,
-        receipt: Receipt,
-        scope: Acknowledge,
-    ) -> Result<(), AcknowledgeError> {
+    async fn acknowledge(&mut self, receipt: Receipt, scope: Acknowledge) -> Result<(), AcknowledgeError> {
         if receipt.session != self.session {
             return Err(AcknowledgeError::Lost);
         }

@@ -35,10 +35,7 @@ pub(super) fn properties(message: &Message) -> BasicProperties {
     if let Some(app) = &message.app_id {
         properties = properties.with_app_id(app.as_str().into());
     }
-    if let Some(seconds) = message
-        .timestamp
-        .and_then(|time| u64::try_from(time.as_second()).ok())
-    {
+    if let Some(seconds) = message.timestamp.and_then(|time| u64::try_from(time.as_second()).ok()) {
         properties = properties.with_timestamp(seconds);
     }
     if let Some(media_type) = &message.content_type {
@@ -78,11 +75,7 @@ pub(super) fn message(
 }
 
 fn to_headers(table: &FieldTable) -> Headers {
-    table
-        .inner()
-        .iter()
-        .map(|(name, value)| (name.to_string(), to_json(value)))
-        .collect()
+    table.inner().iter().map(|(name, value)| (name.to_string(), to_json(value))).collect()
 }
 
 fn to_amqp(value: &Value) -> AMQPValue {
@@ -94,9 +87,7 @@ fn to_amqp(value: &Value) -> AMQPValue {
             None => AMQPValue::Double(number.as_f64().unwrap_or_default()),
         },
         Value::String(text) => AMQPValue::LongString(text.as_str().into()),
-        Value::Array(values) => {
-            AMQPValue::FieldArray(values.iter().map(to_amqp).collect::<Vec<_>>().into())
-        }
+        Value::Array(values) => AMQPValue::FieldArray(values.iter().map(to_amqp).collect::<Vec<_>>().into()),
         Value::Object(fields) => AMQPValue::FieldTable(
             fields
                 .iter()
@@ -119,13 +110,9 @@ fn to_json(value: &AMQPValue) -> Value {
         AMQPValue::LongLongInt(value) => Value::from(*value),
         AMQPValue::Float(value) => Value::from(*value),
         AMQPValue::Double(value) => Value::from(*value),
-        AMQPValue::DecimalValue(value) => {
-            Value::from(f64::from(value.value) / 10f64.powi(i32::from(value.scale)))
-        }
+        AMQPValue::DecimalValue(value) => Value::from(f64::from(value.value) / 10f64.powi(i32::from(value.scale))),
         AMQPValue::ShortString(text) => Value::from(text.as_str()),
-        AMQPValue::LongString(text) => {
-            Value::from(String::from_utf8_lossy(text.as_bytes()).into_owned())
-        }
+        AMQPValue::LongString(text) => Value::from(String::from_utf8_lossy(text.as_bytes()).into_owned()),
         AMQPValue::FieldArray(values) => values.as_slice().iter().map(to_json).collect(),
         AMQPValue::Timestamp(seconds) => Value::from(*seconds),
         AMQPValue::FieldTable(table) => Value::Object(to_headers(table)),

@@ -2,9 +2,7 @@
 
 use lapin::{
     Channel, ErrorKind,
-    options::{
-        ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
-    },
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     protocol::{AMQPErrorKind, AMQPSoftError},
     types::{AMQPValue, FieldTable},
 };
@@ -21,13 +19,8 @@ pub(super) async fn exchange(channel: &Channel, exchange: &Exchange) -> lapin::R
         ExchangeKind::Topic => lapin::ExchangeKind::Topic,
         ExchangeKind::Fanout => lapin::ExchangeKind::Fanout,
     };
-    let durable = ExchangeDeclareOptions {
-        durable: true,
-        ..ExchangeDeclareOptions::default()
-    };
-    channel
-        .exchange_declare(exchange.name.as_str().into(), kind, durable, FieldTable::default())
-        .await
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    channel.exchange_declare(exchange.name.as_str().into(), kind, durable, FieldTable::default()).await
 }
 
 /// Declares a queue with all that it needs: its exchanges, its bindings, where its dead letters go.
@@ -35,26 +28,15 @@ pub(super) async fn queue(channel: &Channel, queue: &Queue) -> lapin::Result<()>
     if let QueueKind::Work { dead_letters } = &queue.kind {
         exchange(channel, dead_letters).await?;
     }
-    let durable = QueueDeclareOptions {
-        durable: true,
-        ..QueueDeclareOptions::default()
-    };
-    channel
-        .queue_declare(queue.name.as_str().into(), durable, arguments(&queue.kind))
-        .await?;
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.name.as_str().into(), durable, arguments(&queue.kind)).await?;
     bind(channel, &queue.name, &queue.bindings).await
 }
 
 /// Declares a queue that goes with the connection, and tells its name.
 pub(super) async fn broadcast(channel: &Channel, bindings: &[Binding]) -> lapin::Result<String> {
-    let own = QueueDeclareOptions {
-        exclusive: true,
-        auto_delete: true,
-        ..QueueDeclareOptions::default()
-    };
-    let declared = channel
-        .queue_declare("".into(), own, FieldTable::default())
-        .await?;
+    let own = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+    let declared = channel.queue_declare("".into(), own, FieldTable::default()).await?;
     let name = declared.name().to_string();
     bind(channel, &name, bindings).await?;
     Ok(name)
@@ -62,11 +44,7 @@ pub(super) async fn broadcast(channel: &Channel, bindings: &[Binding]) -> lapin:
 
 /// Becomes the one holder of `name` for as long as the connection lasts.
 pub(super) async fn ownership(channel: &Channel, name: &str) -> Result<(), LinkError> {
-    let exclusive = QueueDeclareOptions {
-        exclusive: true,
-        auto_delete: true,
-        ..QueueDeclareOptions::default()
-    };
+    let exclusive = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
     let declared = channel.queue_declare(name.into(), exclusive, FieldTable::default()).await;
     match declared {
         Ok(_) => Ok(()),

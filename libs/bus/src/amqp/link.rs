@@ -19,6 +19,10 @@ use super::{Address, status::Status};
 /// that accepts and then says nothing would hold us for ever.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the broker may take to build a session, connecting included: a queue without a leader, for one, answers
+/// to nothing.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// So many attempts in a row that hung, and not merely failed, end the process: each leaves a thread
 /// behind. At one every 10 to 40 s that is an hour or more.
 const MAX_HUNG_CONNECTS: u32 = 120;
@@ -36,8 +40,8 @@ pub(super) struct Link {
 /// Why a session with the broker ended; the session is then built anew.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LinkError {
-    #[error("no answer within {CONNECT_TIMEOUT:?}")]
-    Hung,
+    #[error("no answer within {0:?}")]
+    Hung(Duration),
     #[error("{0}")]
     Amqp(#[from] lapin::Error),
     #[error("{0}")]
@@ -47,15 +51,14 @@ pub(super) enum LinkError {
     OwnedElsewhere,
 }
 
+/// Bounds what a session begins with.
+pub(super) async fn in_time<T>(setup: impl Future<Output = Result<T, LinkError>>) -> Result<T, LinkError> {
+    timeout(SETUP_TIMEOUT, setup).await.unwrap_or(Err(LinkError::Hung(SETUP_TIMEOUT)))
+}
+
 impl Link {
     pub(super) fn new(address: Address, name: String, status: Status) -> Self {
-        Self {
-            address,
-            name,
-            status,
-            current: Mutex::new(None),
-            hung: AtomicU32::new(0),
-        }
+        Self { address, name, status, current: Mutex::new(None), hung: AtomicU32::new(0) }
     }
 
     /// The connection, made if there is none that works.
@@ -83,26 +86,18 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<Connection, LinkError> {
-        let properties =
-            ConnectionProperties::default().with_connection_name(self.name.as_str().into());
-        match timeout(
-            CONNECT_TIMEOUT,
-            Connection::connect_uri(self.address.uri(), properties),
-        )
-        .await
-        {
+        let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
+        match timeout(CONNECT_TIMEOUT, Connection::connect_uri(self.address.uri(), properties)).await {
             Ok(result) => {
                 self.hung.store(0, Ordering::Relaxed);
                 Ok(result?)
             }
             Err(_elapsed) => {
                 if self.hung.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_HUNG_CONNECTS {
-                    self.status.fail(&format!(
-                        "{} accepted {MAX_HUNG_CONNECTS} connections and answered none",
-                        self.address
-                    ));
+                    self.status
+                        .fail(&format!("{} accepted {MAX_HUNG_CONNECTS} connections and answered none", self.address));
                 }
-                Err(LinkError::Hung)
+                Err(LinkError::Hung(CONNECT_TIMEOUT))
             }
         }
     }

@@ -54,13 +54,7 @@ impl Amqp {
     /// Begins to connect to a broker and keeps at it for ever; `app` names the connections there.
     pub fn connect(address: &Address, app: &str) -> Self {
         let status = Status::default();
-        let link = |purpose: &str| {
-            Arc::new(Link::new(
-                address.clone(),
-                format!("{app} {purpose}"),
-                status.clone(),
-            ))
-        };
+        let link = |purpose: &str| Arc::new(Link::new(address.clone(), format!("{app} {purpose}"), status.clone()));
         let (publishing, consuming) = (link("publishing"), link("consuming"));
         let closed = CancellationToken::new();
         let (commands, received) = mpsc::channel(WAITING_CALLS);
@@ -68,14 +62,7 @@ impl Amqp {
             let publisher = Publisher::new(publishing.clone(), status.clone(), received);
             tokio::spawn(supervise(publisher, status.clone(), closed.clone()))
         };
-        Self {
-            publishing,
-            consuming,
-            commands,
-            publisher: Mutex::new(Some(publisher)),
-            status,
-            closed,
-        }
+        Self { publishing, consuming, commands, publisher: Mutex::new(Some(publisher)), status, closed }
     }
 }
 
@@ -86,11 +73,7 @@ impl Transport for Amqp {
         let _ = self.commands.send(Command::Ensure(exchange, queues)).await;
     }
 
-    async fn publish(
-        &self,
-        messages: Vec<Message>,
-        patience: Duration,
-    ) -> Vec<Result<(), PublishError>> {
+    async fn publish(&self, messages: Vec<Message>, patience: Duration) -> Vec<Result<(), PublishError>> {
         let count = messages.len();
         let (reply, answer) = oneshot::channel();
         let call = async {
@@ -106,13 +89,7 @@ impl Transport for Amqp {
     }
 
     fn subscribe(&self, source: Source, prefetch: u16) -> Box<dyn Subscription> {
-        Box::new(AmqpSubscription::start(
-            self.consuming.clone(),
-            self.status.clone(),
-            source,
-            prefetch,
-            &self.closed,
-        ))
+        Box::new(AmqpSubscription::start(self.consuming.clone(), self.status.clone(), source, prefetch, &self.closed))
     }
 
     fn status(&self) -> Result<(), String> {

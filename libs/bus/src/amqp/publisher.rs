@@ -18,12 +18,12 @@ use lapin::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{interval, timeout},
+    time::{Instant, interval, sleep_until, timeout},
 };
 
 use super::{
     convert, declare,
-    link::{Link, LinkError},
+    link::{Link, LinkError, in_time},
     status::Status,
     supervise::Part,
 };
@@ -45,6 +45,10 @@ const WINDOW_BYTES: usize = 16 * 1024 * 1024;
 /// A window that is not confirmed by then is lost, and the channel with it: a dropped confirm would
 /// never be freed.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long after a queue was declared nothing is published. RabbitMQ 3.10 writes the place of a new quorum
+/// queue to disk only every half second: killed before, it loses the queue with all that it had confirmed, and the
+/// queue that it makes instead never elects a leader.
+const QUEUES_SETTLE: Duration = Duration::from_secs(1);
 /// How soon a lost connection is noticed while there is nothing to publish.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
 
@@ -62,16 +66,9 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn new(
-        messages: Vec<Message>,
-        reply: oneshot::Sender<Vec<Result<(), PublishError>>>,
-    ) -> Self {
+    pub(super) fn new(messages: Vec<Message>, reply: oneshot::Sender<Vec<Result<(), PublishError>>>) -> Self {
         let results = vec![None; messages.len()];
-        Self {
-            messages,
-            results,
-            reply,
-        }
+        Self { messages, results, reply }
     }
 }
 
@@ -82,21 +79,20 @@ pub(super) struct Publisher {
     commands: mpsc::Receiver<Command>,
     exchanges: Vec<Exchange>,
     queues: Vec<Queue>,
+    /// When all that was declared is safe to publish to.
+    settled: Instant,
     calls: VecDeque<Call>,
 }
 
 impl Publisher {
-    pub(super) fn new(
-        link: Arc<Link>,
-        status: Status,
-        commands: mpsc::Receiver<Command>,
-    ) -> Self {
+    pub(super) fn new(link: Arc<Link>, status: Status, commands: mpsc::Receiver<Command>) -> Self {
         Self {
             link,
             status,
             commands,
             exchanges: Vec::new(),
             queues: Vec::new(),
+            settled: Instant::now(),
             calls: VecDeque::new(),
         }
     }
@@ -110,16 +106,7 @@ impl Part for Publisher {
     /// Publishes until the commands end or the channel breaks. What was not confirmed then is published
     /// again by the next session, with the same ids.
     async fn session(&mut self) -> Result<(), LinkError> {
-        let channel = self.link.connection().await?.create_channel().await?;
-        channel
-            .confirm_select(ConfirmSelectOptions::default())
-            .await?;
-        for exchange in &self.exchanges {
-            declare::exchange(&channel, exchange).await?;
-        }
-        for queue in &self.queues {
-            declare::queue(&channel, queue).await?;
-        }
+        let channel = in_time(self.open()).await?;
         self.status.up(PART);
         let mut idle = interval(IDLE_CHECK);
         loop {
@@ -150,6 +137,20 @@ impl Part for Publisher {
 }
 
 impl Publisher {
+    /// A channel of which everything that must be there is there.
+    async fn open(&mut self) -> Result<Channel, LinkError> {
+        let channel = self.link.connection().await?.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        for exchange in &self.exchanges {
+            declare::exchange(&channel, exchange).await?;
+        }
+        for queue in &self.queues {
+            declare::queue(&channel, queue).await?;
+        }
+        self.settled = Instant::now() + QUEUES_SETTLE;
+        Ok(channel)
+    }
+
     async fn take(&mut self, command: Command, channel: &Channel) -> Result<(), LinkError> {
         match command {
             Command::Publish(call) => self.calls.push_back(call),
@@ -157,12 +158,13 @@ impl Publisher {
                 // Remembered first: if declaring breaks the channel, the next session declares it.
                 if !self.exchanges.contains(&exchange) {
                     self.exchanges.push(exchange.clone());
-                    declare::exchange(channel, &exchange).await?;
+                    in_time(async { Ok(declare::exchange(channel, &exchange).await?) }).await?;
                 }
                 for queue in queues {
                     if !self.queues.contains(&queue) {
                         self.queues.push(queue.clone());
-                        declare::queue(channel, &queue).await?;
+                        in_time(async { Ok(declare::queue(channel, &queue).await?) }).await?;
+                        self.settled = Instant::now() + QUEUES_SETTLE;
                     }
                 }
             }
@@ -172,11 +174,10 @@ impl Publisher {
 
     /// Publishes the next messages that have no result, and gives them one.
     async fn publish_window(&mut self, channel: &Channel) -> Result<(), LinkError> {
+        sleep_until(self.settled).await;
         let window = self.next_window();
-        let messages: Vec<&Message> = window
-            .iter()
-            .map(|&(call, message)| &self.calls[call].messages[message])
-            .collect();
+        let messages: Vec<&Message> =
+            window.iter().map(|&(call, message)| &self.calls[call].messages[message]).collect();
         let confirmations = timeout(CONFIRM_TIMEOUT, send(channel, &messages))
             .await
             .map_err(|_elapsed| LinkError::Ended("a window was not confirmed in time"))??;
@@ -230,10 +231,7 @@ async fn send(channel: &Channel, messages: &[&Message]) -> lapin::Result<Vec<Con
             .basic_publish(
                 message.exchange.as_str().into(),
                 message.routing_key.as_str().into(),
-                BasicPublishOptions {
-                    mandatory: true,
-                    ..BasicPublishOptions::default()
-                },
+                BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() },
                 &message.body,
                 convert::properties(message),
             )
@@ -244,10 +242,7 @@ async fn send(channel: &Channel, messages: &[&Message]) -> lapin::Result<Vec<Con
 }
 
 /// The result of each message of a window: returned by its id, wherever in the window its return came.
-fn join(
-    messages: &[&Message],
-    confirmations: Vec<Confirmation>,
-) -> Result<Vec<Result<(), PublishError>>, LinkError> {
+fn join(messages: &[&Message], confirmations: Vec<Confirmation>) -> Result<Vec<Result<(), PublishError>>, LinkError> {
     let mut returned = HashSet::new();
     let mut refused = Vec::with_capacity(confirmations.len());
     for confirmation in confirmations {
@@ -266,9 +261,7 @@ fn join(
         .zip(refused)
         .map(|(message, refused)| {
             if returned.contains(&message.id) {
-                Err(PublishError::Unroutable {
-                    routing_key: message.routing_key.clone(),
-                })
+                Err(PublishError::Unroutable { routing_key: message.routing_key.clone() })
             } else if refused {
                 Err(PublishError::Refused)
             } else {

@@ -44,21 +44,14 @@ impl Status {
 
     /// Says that this transport cannot go on in this process. The first reason stands.
     pub(super) fn fail(&self, reason: &str) {
-        self.0
-            .failed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert_with(|| reason.to_owned());
+        self.0.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| reason.to_owned());
         self.0.has_failed.cancel();
     }
 
     pub(super) async fn failed(&self) -> String {
         self.0.has_failed.cancelled().await;
         let reason = self.0.failed.lock();
-        reason
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .unwrap_or_default()
+        reason.unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {

@@ -21,8 +21,7 @@ pub trait HandleBatch: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why it cannot react now. The same batch is given again later, and nothing is acknowledged until then.
-    fn handle(&self, events: &[Received<AnyEvent>])
-    -> impl Future<Output = Result<(), String>> + Send;
+    fn handle(&self, events: &[Received<AnyEvent>]) -> impl Future<Output = Result<(), String>> + Send;
 }
 
 /// How to consume a queue in batches.
@@ -46,10 +45,7 @@ pub struct Batches {
 impl Batches {
     /// Consumes until `shutdown`, while it is the owner.
     pub async fn run<H: HandleBatch>(self, bus: Bus, handler: &H, shutdown: CancellationToken) {
-        let source = Source::Exclusive {
-            queue: self.queue.clone(),
-            owner: self.owner.clone(),
-        };
+        let source = Source::Exclusive { queue: self.queue.clone(), owner: self.owner.clone() };
         let mut subscription = bus.subscribe(source, self.max_events.saturating_mul(2));
         loop {
             let batch = tokio::select! {
@@ -109,8 +105,7 @@ impl Batches {
             sleep(delay).await;
             tries += 1;
         }
-        metrics::counter!("ebs_bus_delivered_total", "queue" => self.queue.name.clone())
-            .increment(batch.len() as u64);
+        metrics::counter!("ebs_bus_delivered_total", "queue" => self.queue.name.clone()).increment(batch.len() as u64);
     }
 }
 

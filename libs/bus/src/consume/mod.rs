@@ -19,11 +19,7 @@ use crate::{bus::Bus, message::Message};
 
 /// The waits before a message is tried again, the last one again and again. They are spent with the message
 /// in hand, so they count against the queue's concurrency.
-const RETRY_DELAYS: [Duration; 3] = [
-    Duration::from_secs(1),
-    Duration::from_secs(5),
-    Duration::from_secs(30),
-];
+const RETRY_DELAYS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30)];
 
 /// The wait before try number `tries` (from 0) is repeated.
 fn retry_delay(tries: usize) -> Duration {

@@ -46,12 +46,7 @@ pub struct WorkQueue {
 
 impl WorkQueue {
     /// Consumes until `shutdown`. What is in the handler then is finished, within the grace.
-    pub async fn run<E: Event, H: Handle<E>>(
-        self,
-        bus: Bus,
-        handler: Arc<H>,
-        shutdown: CancellationToken,
-    ) {
+    pub async fn run<E: Event, H: Handle<E>>(self, bus: Bus, handler: Arc<H>, shutdown: CancellationToken) {
         let source = Source::Shared(self.queue.clone());
         let mut subscription = bus.subscribe(source, self.prefetch);
         let mut in_hand = Unacknowledged::default();
@@ -81,12 +76,7 @@ impl WorkQueue {
 }
 
 /// Brings one message to its end: done, or set aside. Returns only then.
-async fn work<E: Event, H: Handle<E>>(
-    bus: Bus,
-    queue: Arc<str>,
-    handler: Arc<H>,
-    delivery: Delivery,
-) -> Receipt {
+async fn work<E: Event, H: Handle<E>>(bus: Bus, queue: Arc<str>, handler: Arc<H>, delivery: Delivery) -> Receipt {
     let message = delivery.message;
     let mut tries = 0;
     loop {

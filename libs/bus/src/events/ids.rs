@@ -92,10 +92,7 @@ impl TaskId {
     ///
     /// The number of parts is in the name, so two different splits never mix.
     pub fn of(object: ObjectId, parts: u32, part: u32) -> Self {
-        Self(Uuid::new_v5(
-            &object.0,
-            format!("{parts}/{part}").as_bytes(),
-        ))
+        Self(Uuid::new_v5(&object.0, format!("{parts}/{part}").as_bytes()))
     }
 }
 
@@ -103,10 +100,7 @@ impl EventId {
     /// The event of type `kind` about `subject` (an object or a task) in a `round`, with the
     /// attempt or revision as `turn`.
     pub fn of(subject: Uuid, kind: &str, round: u32, turn: u32) -> Self {
-        Self(Uuid::new_v5(
-            &subject,
-            format!("{kind}/{round}/{turn}").as_bytes(),
-        ))
+        Self(Uuid::new_v5(&subject, format!("{kind}/{round}/{turn}").as_bytes()))
     }
 }
 

@@ -18,9 +18,7 @@ use uuid::Uuid;
 pub use self::{
     ids::{EventId, ObjectId, TaskId},
     object_created::{Object, ObjectCreated},
-    object_finished::{
-        MAX_ERRORS, MAX_INLINE_RESULT_BYTES, ObjectFinished, ObjectOutcome, ObjectResult, TaskError,
-    },
+    object_finished::{MAX_ERRORS, MAX_INLINE_RESULT_BYTES, ObjectFinished, ObjectOutcome, ObjectResult, TaskError},
     task_created::{MAX_TASKS, Task, TaskCreated},
     task_finished::{TaskFinished, TaskOutcome},
     task_started::{Attempt, TaskStarted},
@@ -67,21 +65,12 @@ pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
 pub struct InvalidEvent(pub(crate) String);
 
 /// Checks the place of a part in a split, and that the task's id follows from it.
-fn check_place(
-    id: TaskId,
-    object: ObjectId,
-    part: u32,
-    parts: u32,
-) -> Result<(), InvalidEvent> {
+fn check_place(id: TaskId, object: ObjectId, part: u32, parts: u32) -> Result<(), InvalidEvent> {
     if parts > MAX_TASKS {
-        return Err(InvalidEvent(format!(
-            "{parts} parts: at most {MAX_TASKS} are allowed"
-        )));
+        return Err(InvalidEvent(format!("{parts} parts: at most {MAX_TASKS} are allowed")));
     }
     if part >= parts {
-        return Err(InvalidEvent(format!(
-            "part {part} of {parts}: parts count from 0"
-        )));
+        return Err(InvalidEvent(format!("part {part} of {parts}: parts count from 0")));
     }
     if id != TaskId::of(object, parts, part) {
         return Err(InvalidEvent(format!(

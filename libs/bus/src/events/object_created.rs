@@ -4,10 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{
-    Event, EventId, InvalidEvent, Json, MAX_TASKS, Milliseconds, ObjectId, OperationName,
-    Parameters,
-};
+use super::{Event, EventId, InvalidEvent, Json, MAX_TASKS, Milliseconds, ObjectId, OperationName, Parameters};
 
 /// An object was accepted; carries it whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,10 +59,7 @@ impl Event for ObjectCreated {
         if (1..=MAX_TASKS).contains(&self.object.tasks) {
             Ok(())
         } else {
-            Err(InvalidEvent(format!(
-                "{} tasks: 1 to {MAX_TASKS} are allowed",
-                self.object.tasks
-            )))
+            Err(InvalidEvent(format!("{} tasks: 1 to {MAX_TASKS} are allowed", self.object.tasks)))
         }
     }
 }

@@ -116,15 +116,11 @@ impl TryFrom<Body> for ObjectFinished {
     fn try_from(body: Body) -> Result<Self, Self::Error> {
         let errors = body.errors.unwrap_or_default();
         let outcome = match (body.outcome, body.result, body.result_bytes) {
-            (Outcome::Succeeded, Some(result), _) => {
-                ObjectOutcome::Succeeded(ObjectResult::Inline(result))
-            }
-            (Outcome::Succeeded, None, Some(bytes)) => {
-                ObjectOutcome::Succeeded(ObjectResult::Stored {
-                    bytes,
-                    location: body.result_location.unwrap_or_default(),
-                })
-            }
+            (Outcome::Succeeded, Some(result), _) => ObjectOutcome::Succeeded(ObjectResult::Inline(result)),
+            (Outcome::Succeeded, None, Some(bytes)) => ObjectOutcome::Succeeded(ObjectResult::Stored {
+                bytes,
+                location: body.result_location.unwrap_or_default(),
+            }),
             (Outcome::Succeeded, None, None) => {
                 return Err(InvalidEvent("succeeded without a result".to_owned()));
             }

@@ -3,9 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{
-    Event, EventId, InvalidEvent, Json, ObjectId, OperationName, Parameters, TaskId, check_place,
-};
+use super::{Event, EventId, InvalidEvent, Json, ObjectId, OperationName, Parameters, TaskId, check_place};
 
 /// The most tasks an object may be split into: what one redelivered `OBJECT_CREATED` publishes again,
 /// and one transaction of statistics gathers, stays a matter of seconds.

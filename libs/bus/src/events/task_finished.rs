@@ -3,9 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{
-    Attempt, Event, EventId, InvalidEvent, Json, Milliseconds, ObjectId, OperationName, TaskId,
-};
+use super::{Attempt, Event, EventId, InvalidEvent, Json, Milliseconds, ObjectId, OperationName, TaskId};
 
 /// A task has its outcome. When, is the event's own time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

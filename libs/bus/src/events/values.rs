@@ -26,9 +26,7 @@ impl OperationName {
 
 /// Why a text is not an operation's name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} cannot name an operation: 1 to 64 of a-z, 0-9, - and _ are allowed, a letter or digit first"
-)]
+#[error("{0:?} cannot name an operation: 1 to 64 of a-z, 0-9, - and _ are allowed, a letter or digit first")]
 pub struct InvalidOperationName(String);
 
 impl FromStr for OperationName {
@@ -56,9 +54,7 @@ impl fmt::Display for OperationName {
 
 impl<'de> Deserialize<'de> for OperationName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -100,10 +96,7 @@ impl<'de> Deserialize<'de> for Milliseconds {
         if (0.0..=Self::MAX).contains(&span) {
             Ok(Self(span))
         } else {
-            Err(de::Error::custom(format!(
-                "{span} is not a span of time: 0 to {} milliseconds are allowed",
-                Self::MAX
-            )))
+            Err(de::Error::custom(format!("{span} is not a span of time: 0 to {} milliseconds are allowed", Self::MAX)))
         }
     }
 }
@@ -139,9 +132,7 @@ impl Json {
 }
 
 /// Reads an optional field in which `null` is a value: only a field that is absent is none.
-pub(super) fn present<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Json>, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
     Json::deserialize(deserializer).map(Some)
 }
 
@@ -178,10 +169,7 @@ mod tests {
     #[test]
     fn milliseconds_refuse_what_is_not_a_span_of_time() {
         for text in ["-1", "1e300", "null", "\"5\""] {
-            assert!(
-                serde_json::from_str::<Milliseconds>(text).is_err(),
-                "{text}"
-            );
+            assert!(serde_json::from_str::<Milliseconds>(text).is_err(), "{text}");
         }
         let span: Milliseconds = serde_json::from_str("1.5").unwrap();
         assert_eq!(span.as_micros(), 1500);

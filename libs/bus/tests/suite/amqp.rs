@@ -39,8 +39,10 @@ async fn a_message_arrives_as_it_was_sent() {
         app_id: Some("test".to_owned()),
         timestamp: Some("2026-01-02T03:04:05Z".parse().unwrap()),
         content_type: Some("application/json".to_owned()),
-        headers: serde_json::from_str(r#"{"text":"é","whole":-7,"part":0.5,"yes":true,"list":[1,"a"],"table":{"a":null}}"#)
-            .unwrap(),
+        headers: serde_json::from_str(
+            r#"{"text":"é","whole":-7,"part":0.5,"yes":true,"list":[1,"a"],"table":{"a":null}}"#,
+        )
+        .unwrap(),
         body: vec![0, 159, 146, 150, 255].into(),
         ..message(&exchange, "a.b.c", "an id")
     };
@@ -240,6 +242,20 @@ async fn a_peer_that_accepts_and_says_nothing_does_not_hold_us() {
         held.push(tokio::time::timeout(Duration::from_secs(60), silent.accept()).await.unwrap().unwrap());
     }
     assert!(transport.status().unwrap_err().contains("publishing"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_confirmed_survives_a_kill_of_the_broker_also_in_a_queue_that_is_new() {
+    let mut broker = Broker::start().await.unwrap();
+    let transport = Amqp::connect(&Address::parse(&broker.url()).unwrap(), "test");
+    let exchange = unique_name();
+    let queue = queue(&exchange, "work", "#");
+    transport.ensure(topic(&exchange), vec![queue.clone()]).await;
+    publish(&transport, vec![message(&exchange, "a", 1)]).await;
+    broker.kill().await.unwrap();
+    broker.resume().await.unwrap();
+    let delivery = transport.subscribe(Source::Shared(queue), 1).next().await.unwrap();
+    assert_eq!(delivery.message.id, "1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -182,8 +182,7 @@ async fn shutdown_finishes_what_is_in_the_handler_and_hands_back_the_rest() {
     let bus = bus();
     let shutdown = CancellationToken::new();
     let slow = Arc::new(Slow(Semaphore::new(0), AtomicUsize::new(0)));
-    let running =
-        tokio::spawn(distributors(&bus).run::<ObjectCreated, _>(bus.clone(), slow.clone(), shutdown.clone()));
+    let running = tokio::spawn(distributors(&bus).run::<ObjectCreated, _>(bus.clone(), slow.clone(), shutdown.clone()));
     submit(&bus, 10).await;
     eventually(async || if slow.1.load(Ordering::SeqCst) == 4 { Ok(()) } else { Err("not full".to_owned()) }).await;
     shutdown.cancel();
