@@ -1,0 +1,18 @@
+//! # datagen
+//!
+//! *Consumes* nothing. *Publishes* `OBJECT_CREATED`. *Stores* nothing: an object that it accepted is durable on the
+//! bus, and the record is statistics'.
+//!
+//! The front door: accepts objects over HTTP, and passes on to statistics what only statistics can answer, so that
+//! users need one address. Any number of replicas.
+
+mod accept;
+mod config;
+mod create_object;
+mod forward;
+mod generate;
+mod list_operations;
+mod service;
+mod submission;
+
+pub use self::service::Datagen;

@@ -1,0 +1,8 @@
+//! datagen as a process.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    chassis::main::<datagen::Datagen>().await
+}

@@ -1,0 +1,140 @@
+//! What people submit: read from whatever form it came in, and understood before anything is accepted.
+
+use bus::events::{Json, MAX_TASKS, Milliseconds, OperationName, Parameters};
+use chassis::http::Problem;
+use http::{HeaderMap, header::CONTENT_TYPE};
+use serde::Deserialize;
+
+use crate::config::Deadline;
+
+/// The operation of an object that does not name one.
+pub(crate) const DEFAULT_OPERATION: &str = "word-frequencies";
+/// The longest name of an object, in characters.
+const MAX_NAME_CHARS: usize = 200;
+const ACCEPTED: [&str; 2] = ["application/json", "text/plain"];
+
+/// An object as it is asked for. What is absent is decided by datagen.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Submission {
+    pub(crate) name: Option<String>,
+    pub(crate) operation: Option<OperationName>,
+    #[serde(default)]
+    pub(crate) parameters: Parameters,
+    // `null` is data, and absent is not.
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) data: Option<Json>,
+    pub(crate) tasks: Option<u32>,
+    pub(crate) deadline_ms: Option<Milliseconds>,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(deserializer).map(Some)
+}
+
+impl Submission {
+    /// Reads a body: none, JSON, or text, which is the data of the default operation.
+    pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Problem> {
+        if body.is_empty() {
+            return Ok(Self::default());
+        }
+        let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match essence.as_str() {
+            "application/json" => Self::from_json(body),
+            "text/plain" => Self::from_text(body),
+            _ => Err(Problem::unsupported_media_type(&ACCEPTED)),
+        }
+    }
+
+    fn from_json(body: &[u8]) -> Result<Self, Problem> {
+        let submission: Self = serde_json::from_slice(body).map_err(|error| {
+            if error.is_data() {
+                Problem::unprocessable(error.to_string())
+            } else {
+                Problem::bad_request(format!("The body is not JSON: {error}."))
+            }
+        })?;
+        submission.check()
+    }
+
+    fn from_text(body: &[u8]) -> Result<Self, Problem> {
+        let text = std::str::from_utf8(body)
+            .map_err(|error| Problem::bad_request(format!("The text is not UTF-8: {error}.")))?;
+        let data = Json::of(text).map_err(Problem::internal)?;
+        Ok(Self { data: Some(data), ..Self::default() })
+    }
+
+    fn check(self) -> Result<Self, Problem> {
+        if let Some(name) = &self.name
+            && (name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control))
+        {
+            return Err(Problem::unprocessable(format!(
+                "name: at most {MAX_NAME_CHARS} characters are allowed, and no control characters."
+            )));
+        }
+        if let Some(tasks) = self.tasks
+            && !(1..=MAX_TASKS).contains(&tasks)
+        {
+            return Err(Problem::unprocessable(format!("tasks: 1 to {MAX_TASKS} are allowed, not {tasks}.")));
+        }
+        if let Some(deadline) = self.deadline_ms {
+            let (min, max) = (Milliseconds::from(Deadline::MIN), Milliseconds::from(Deadline::MAX));
+            if deadline < min || deadline > max {
+                return Err(Problem::unprocessable(format!(
+                    "deadline_ms: {} to {} are allowed, not {}.",
+                    min.get(),
+                    max.get(),
+                    deadline.get()
+                )));
+            }
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn read(media_type: &str, body: &str) -> Result<Submission, Problem> {
+        let mut headers = HeaderMap::new();
+        if !media_type.is_empty() {
+            headers.insert(CONTENT_TYPE, media_type.parse().unwrap());
+        }
+        Submission::read(&headers, body.as_bytes())
+    }
+
+    #[test]
+    fn no_body_asks_for_nothing_in_particular() {
+        assert!(read("", "").unwrap().data.is_none());
+        assert!(read("application/json", "").unwrap().data.is_none());
+    }
+
+    #[test]
+    fn text_is_data_and_null_is_data_too() {
+        assert_eq!(read("text/plain; charset=utf-8", "a \"b\"").unwrap().data.unwrap().as_str(), r#""a \"b\"""#);
+        assert_eq!(read("application/json", r#"{"data":null}"#).unwrap().data.unwrap().as_str(), "null");
+        assert!(read("application/json", "{}").unwrap().data.is_none());
+    }
+
+    #[test]
+    fn bad_input_is_told_what_is_allowed() {
+        for (media_type, body, status, told) in [
+            ("application/x-www-form-urlencoded", "text=a", 415, "text/plain"),
+            ("application/json", "{", 400, "JSON"),
+            ("application/json", r#"{"task":3}"#, 422, "tasks"),
+            ("application/json", r#"{"tasks":0}"#, 422, "10000"),
+            ("application/json", r#"{"tasks":10001}"#, 422, "10000"),
+            ("application/json", r#"{"deadline_ms":1}"#, 422, "1000"),
+            ("application/json", r#"{"operation":"a.b"}"#, 422, "a-z"),
+            ("application/json", r#"{"name":"a\nb"}"#, 422, "control"),
+        ] {
+            let problem = read(media_type, body).unwrap_err();
+            assert_eq!(problem.status().as_u16(), status, "{body}");
+            assert!(problem.detail().contains(told), "{body}: {}", problem.detail());
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The distributor as a process.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    chassis::main::<distributor::Distributor>().await
+}

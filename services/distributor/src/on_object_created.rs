@@ -1,0 +1,115 @@
+//! `OBJECT_CREATED`: split the object, publish a task per part.
+
+use std::num::NonZeroUsize;
+
+use bus::{
+    Bus, Handle, Outcome, PATIENCE, PublishError, Received,
+    events::{Json, MAX_TASKS, Object, ObjectCreated, Task, TaskCreated, TaskId},
+};
+use operations::{Catalogue, OperationError};
+use tokio::task::spawn_blocking;
+use tracing::{debug, info};
+
+pub(crate) struct OnObjectCreated {
+    pub(crate) bus: Bus,
+    pub(crate) catalogue: Catalogue,
+}
+
+impl Handle<ObjectCreated> for OnObjectCreated {
+    async fn handle(&self, received: Received<ObjectCreated>) -> Outcome {
+        let object = received.event.object;
+        let (id, operation) = (object.id, object.operation.clone());
+        let catalogue = self.catalogue.clone();
+        let tasks = match spawn_blocking(move || split(&catalogue, object)).await {
+            Ok(Ok(tasks)) => tasks,
+            Ok(Err(reason)) => return Outcome::Reject(reason),
+            Err(panic) => return Outcome::Reject(format!("splitting it panicked: {panic}")),
+        };
+        match self.bus.publish_all(&tasks, Some(&received.envelope), PATIENCE).await {
+            Ok(()) => {
+                info!(object.id = %id, %operation, tasks = tasks.len(), "distributed");
+                Outcome::Done
+            }
+            Err(error @ PublishError::TooLarge { .. }) => Outcome::Reject(format!("a task of it: {error}")),
+            Err(error) => {
+                debug!(object.id = %id, "not distributed: {error}");
+                Outcome::Retry(error.to_string())
+            }
+        }
+    }
+}
+
+/// The tasks of an object: the same ones, to the byte, each time.
+fn split(catalogue: &Catalogue, object: Object) -> Result<Vec<TaskCreated>, String> {
+    let operation = catalogue.get(object.operation.as_str()).map_err(|error| error.to_string())?;
+    let data = object.data.parse().map_err(|error| format!("its data cannot be read: {error}"))?;
+    let wished = NonZeroUsize::new(object.tasks as usize).unwrap_or(NonZeroUsize::MIN);
+    let parts =
+        operation.scatter(&data, &object.parameters, wished).map_err(|error: OperationError| error.to_string())?;
+    let count = u32::try_from(parts.len())
+        .ok()
+        .filter(|count| (1..=MAX_TASKS).contains(count))
+        .ok_or_else(|| format!("{} made {} parts: 1 to {MAX_TASKS} are allowed", object.operation, parts.len()))?;
+    (0..count)
+        .zip(&parts)
+        .map(|(part, data)| {
+            let task = Task {
+                id: TaskId::of(object.id, count, part),
+                object_id: object.id,
+                part,
+                parts: count,
+                operation: object.operation.clone(),
+                parameters: object.parameters.clone(),
+                data: Json::of(data).map_err(|error| error.to_string())?,
+                round: 0,
+            };
+            Ok(TaskCreated { task })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use bus::events::{Event, ObjectId};
+
+    use super::*;
+
+    fn object(operation: &str, data: &str, tasks: u32) -> Object {
+        serde_json::from_value(serde_json::json!({
+            "id": ObjectId::new(), "name": "test", "operation": operation, "data": serde_json::from_str::<serde_json::Value>(data).unwrap(),
+            "tasks": tasks, "deadline_ms": 1000, "created_at": "2026-01-01T00:00:00Z",
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_object_that_is_split_again_gives_the_same_tasks_to_the_byte() {
+        let object = object("word-frequencies", r#""one two three four""#, 3);
+        let split = |object: &Object| split(&Catalogue::built_in(), object.clone()).unwrap();
+        let (first, again) = (split(&object), split(&object));
+        assert_eq!(first.len(), 3);
+        for (a, b) in first.iter().zip(&again) {
+            assert_eq!(serde_json::to_vec(a).unwrap(), serde_json::to_vec(b).unwrap());
+            assert_eq!(a.id(), b.id());
+            a.validate().unwrap();
+        }
+    }
+
+    #[test]
+    fn an_object_has_no_more_tasks_than_elements_and_never_none() {
+        let tasks = |data| split(&Catalogue::built_in(), object("plusone", data, 3)).unwrap().len();
+        assert_eq!(tasks("[1,2,3,4]"), 3);
+        assert_eq!(tasks("[1,2]"), 2);
+        assert_eq!(tasks("[]"), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_split_is_rejected_with_the_reason() {
+        let reason = split(&Catalogue::built_in(), object("pow", "[1]", 3)).unwrap_err();
+        assert!(reason.contains("exponent"), "{reason}");
+        let reason = split(&Catalogue::built_in(), object("juggle", "[1]", 3)).unwrap_err();
+        assert!(reason.contains("word-frequencies"), "{reason}");
+    }
+}

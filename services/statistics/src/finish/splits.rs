@@ -1,0 +1,115 @@
+//! Which splits are complete, and which of an object's decides.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+};
+
+use bus::events::ObjectId;
+use sqlx::SqliteConnection;
+
+use crate::record::{Status, fetch_rows};
+
+/// A complete split of an object, and what the record says of the object now.
+pub(super) struct Split {
+    pub(super) object: ObjectId,
+    pub(super) parts: u32,
+    succeeded: u32,
+    /// The end of its last task.
+    pub(super) finished_at: i64,
+    pub(super) operation: String,
+    pub(super) parameters: String,
+    pub(super) created_at: i64,
+    pub(super) status: Status,
+    pub(super) known_parts: Option<u32>,
+    pub(super) known_finished_at: Option<i64>,
+    pub(super) duration_us: Option<i64>,
+    pub(super) revision: u32,
+    pub(super) error: Option<String>,
+}
+
+impl Split {
+    pub(super) fn succeeds(&self) -> bool {
+        self.succeeded == self.parts
+    }
+
+    /// The lesser one decides: succeeded, then complete earlier, then fewer parts.
+    fn rank(&self) -> impl Ord + use<> {
+        (Reverse(self.succeeds()), self.finished_at, self.parts)
+    }
+}
+
+/// Counting the rows costs more than a running count would, for an object of thousands of parts that end one by
+/// one; but it cannot be wrong.
+const COMPLETE: &str = "
+    SELECT k.key, t.parts, count(CASE t.outcome WHEN 'succeeded' THEN 1 END) AS succeeded,
+           max(t.finished_at) AS finished_at, o.operation, o.parameters, o.created_at, o.status,
+           o.parts AS known_parts, o.finished_at AS known_finished_at, o.duration, o.revision, o.error
+    FROM jsonb_each(?1) AS k
+    CROSS JOIN objects AS o ON o.id = k.value
+    CROSS JOIN tasks AS t ON t.object_id = k.value
+    GROUP BY k.key, t.parts
+    HAVING count(t.finished_at) = t.parts";
+
+/// The split that decides, of each of the objects that has a complete one and whose creation is known.
+pub(super) async fn deciding(
+    connection: &mut SqliteConnection,
+    objects: BTreeSet<ObjectId>,
+) -> sqlx::Result<Vec<Split>> {
+    let rows: Vec<Row> = fetch_rows(connection, COMPLETE, objects.iter()).await?;
+    let objects: Vec<ObjectId> = objects.into_iter().collect();
+    let mut deciding: BTreeMap<ObjectId, Split> = BTreeMap::new();
+    for row in rows {
+        let Some(&object) = usize::try_from(row.key).ok().and_then(|key| objects.get(key)) else {
+            continue;
+        };
+        let split = row.of(object);
+        match deciding.entry(object) {
+            Entry::Vacant(entry) => {
+                entry.insert(split);
+            }
+            Entry::Occupied(mut entry) if split.rank() < entry.get().rank() => {
+                entry.insert(split);
+            }
+            Entry::Occupied(_) => {}
+        }
+    }
+    Ok(deciding.into_values().collect())
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    key: i64,
+    parts: u32,
+    succeeded: u32,
+    finished_at: i64,
+    operation: String,
+    parameters: String,
+    created_at: i64,
+    status: Status,
+    known_parts: Option<u32>,
+    known_finished_at: Option<i64>,
+    duration: Option<i64>,
+    revision: u32,
+    error: Option<String>,
+}
+
+impl Row {
+    fn of(self, object: ObjectId) -> Split {
+        Split {
+            object,
+            parts: self.parts,
+            succeeded: self.succeeded,
+            finished_at: self.finished_at,
+            operation: self.operation,
+            parameters: self.parameters,
+            created_at: self.created_at,
+            status: self.status,
+            known_parts: self.known_parts,
+            known_finished_at: self.known_finished_at,
+            duration_us: self.duration,
+            revision: self.revision,
+            error: self.error,
+        }
+    }
+}

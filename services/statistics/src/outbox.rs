@@ -1,0 +1,124 @@
+//! Publishes what the record has put into its outbox: in order, and deleted only when the bus has confirmed. What a
+//! crash leaves is published at the next start, the same again.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use bus::{
+    Bus, PATIENCE, PublishError,
+    events::{Event, ObjectFinished},
+};
+use jiff::Timestamp;
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::record::{Record, outbox::Row};
+
+/// How many events are published together: enough to share a confirm, few enough to be held in memory.
+const WINDOW: u32 = 256;
+/// The waits after errors, the last one again and again.
+const RETRY_DELAYS: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(10)];
+/// At the end, what the last batch has closed is announced still, if it takes no longer than this.
+const LAST_ROUND: Duration = Duration::from_secs(2);
+
+/// Publishes events.
+pub trait Announce: Send + Sync + 'static {
+    /// Publishes events as of their times; a result each.
+    fn announce(
+        &self,
+        events: &[(ObjectFinished, Timestamp)],
+    ) -> impl Future<Output = Vec<Result<(), PublishError>>> + Send;
+}
+
+impl Announce for Bus {
+    async fn announce(&self, events: &[(ObjectFinished, Timestamp)]) -> Vec<Result<(), PublishError>> {
+        let (mut messages, mut results) = (Vec::new(), Vec::new());
+        for (event, time) in events {
+            self.ensure::<ObjectFinished>(event.operation()).await;
+            results.push(self.encode(event, *time, None).map(|message| messages.push(message)));
+        }
+        let mut published = self.publish_messages(messages, PATIENCE).await.into_iter();
+        for result in results.iter_mut().filter(|result| result.is_ok()) {
+            *result = published.next().unwrap_or(Err(PublishError::Unknown(PATIENCE)));
+        }
+        results
+    }
+}
+
+/// The task that empties the outbox.
+#[derive(Debug)]
+pub struct Outbox<A> {
+    /// Where the events are.
+    pub record: Arc<Record>,
+    /// Where they go.
+    pub announce: A,
+    /// Says that there are new ones.
+    pub news: Arc<Notify>,
+}
+
+impl<A: Announce> Outbox<A> {
+    /// Publishes until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut tries = 0;
+        while !shutdown.is_cancelled() {
+            let round = shutdown.run_until_cancelled(self.round()).await;
+            match round {
+                Some(Ok(0)) => {
+                    tries = 0;
+                    shutdown.run_until_cancelled(self.news.notified()).await;
+                }
+                Some(Ok(_)) => tries = 0,
+                Some(Err(error)) => {
+                    let delay = RETRY_DELAYS[tries.min(RETRY_DELAYS.len() - 1)];
+                    warn!(retry_in = ?delay, "results not announced: {error:#}");
+                    tries += 1;
+                    shutdown.run_until_cancelled(sleep(delay)).await;
+                }
+                None => {}
+            }
+        }
+        // What is left is announced at the next start.
+        let _ = timeout(LAST_ROUND, self.round()).await;
+    }
+
+    /// Publishes the first events; how many there were.
+    async fn round(&self) -> anyhow::Result<usize> {
+        let rows = self.record.outbox(WINDOW).await.context("cannot read the outbox")?;
+        metrics::gauge!("ebs_outbox_rows").set(self.record.outbox_rows().await? as f64);
+        let (mut ids, mut events, mut done) = (Vec::new(), Vec::new(), Vec::new());
+        for row in &rows {
+            match parsed(row) {
+                Ok(event) => {
+                    ids.push(row.id);
+                    events.push(event);
+                }
+                Err(error) => done.push(given_up(row.id, &error)),
+            }
+        }
+        let results = self.announce.announce(&events).await;
+        let mut failed = None;
+        for (id, result) in ids.into_iter().zip(results) {
+            match result {
+                Ok(()) => done.push(id),
+                Err(error @ PublishError::TooLarge { .. }) => done.push(given_up(id, &error.into())),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        self.record.delete_from_outbox(&done).await.context("cannot clear the outbox")?;
+        failed.map_or(Ok(rows.len()), |error| Err(error.into()))
+    }
+}
+
+/// An event that can never go would hold up all others; the record has what it says, and tells who asks.
+fn given_up(id: i64, error: &anyhow::Error) -> i64 {
+    error!("row {id} of the outbox is not announced: {error:#}");
+    id
+}
+
+fn parsed(row: &Row) -> anyhow::Result<(ObjectFinished, Timestamp)> {
+    Ok((serde_json::from_str(&row.event)?, Timestamp::from_microsecond(row.time)?))
+}

@@ -1,0 +1,125 @@
+//! A batch of events, folded into what it says of each task and object.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use bus::{
+    AnyEvent, Received,
+    events::{Attempt, Json, ObjectCreated, ObjectId, TaskCreated, TaskFinished, TaskOutcome},
+};
+
+use super::facts::{Finish, ObjectFacts, Outcome, Place, Start, TaskFacts};
+
+/// The longest name of an object, a processor or an unknown type that is kept, in characters: lists stay small.
+const MAX_NAME_CHARS: usize = 255;
+/// The longest error kept, in characters: 100 of them fit into an event, even if each character is escaped.
+const MAX_ERROR_CHARS: usize = 2000;
+
+/// What a batch says.
+#[derive(Default)]
+pub(crate) struct Batch<'a> {
+    pub(crate) tasks: BTreeMap<Place, TaskReport<'a>>,
+    pub(crate) objects: BTreeMap<ObjectId, ObjectFacts>,
+    /// Deliveries of events of unknown types.
+    pub(crate) unknown: BTreeMap<String, i64>,
+}
+
+/// What a batch says of a task.
+pub(crate) struct TaskReport<'a> {
+    pub(crate) facts: TaskFacts,
+    /// What the finish that counts brought, if it succeeded.
+    pub(crate) result: Option<&'a Json>,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn of(events: &'a [Received<AnyEvent>]) -> Self {
+        let mut batch = Self::default();
+        for Received { envelope, event } in events {
+            let at = envelope.time.as_microsecond();
+            match event {
+                AnyEvent::ObjectCreated(event) => batch.object_created(event),
+                AnyEvent::TaskCreated(event) => batch.task_created(event, at),
+                AnyEvent::TaskStarted(event) => batch.task_started(&event.0, at),
+                AnyEvent::TaskFinished(event) => batch.task_finished(event, at),
+                // Our own announcement: nothing new.
+                AnyEvent::ObjectFinished(_) => {}
+                AnyEvent::Unknown => {
+                    let kind = text(&envelope.kind, MAX_NAME_CHARS);
+                    *batch.unknown.entry(kind).or_default() += 1;
+                }
+            }
+        }
+        batch
+    }
+
+    fn object_created(&mut self, event: &ObjectCreated) {
+        let object = &event.object;
+        let facts = ObjectFacts {
+            created_at: object.created_at.as_microsecond(),
+            name: text(&object.name, MAX_NAME_CHARS),
+            operation: object.operation.to_string(),
+            tasks: object.tasks,
+            deadline_us: object.deadline_ms.as_micros(),
+            parameters: serde_json::Value::Object(object.parameters.clone()).to_string(),
+            data: object.data.as_str().to_owned(),
+        };
+        let joined = match self.objects.remove(&object.id) {
+            Some(known) => known.join(facts),
+            None => facts,
+        };
+        self.objects.insert(object.id, joined);
+    }
+
+    fn task_created(&mut self, event: &TaskCreated, at: i64) {
+        let task = &event.task;
+        let place = Place { object: task.object_id, parts: task.parts, part: task.part };
+        let mut facts = TaskFacts::of(task.operation.as_str());
+        facts.created_at = Some(at);
+        self.task(place, facts, None);
+    }
+
+    fn task_started(&mut self, attempt: &Attempt, at: i64) {
+        let mut facts = TaskFacts::of(attempt.operation.as_str());
+        facts.start = Some(Start { at, processor: text(&attempt.processor, MAX_NAME_CHARS) });
+        self.task(place(attempt), facts, None);
+    }
+
+    fn task_finished(&mut self, event: &'a TaskFinished, at: i64) {
+        let attempt = &event.attempt;
+        let (outcome, result, error) = match &event.outcome {
+            TaskOutcome::Succeeded(result) => (Outcome::Succeeded, Some(result), None),
+            TaskOutcome::Failed(error) => (Outcome::Failed, None, Some(text(error, MAX_ERROR_CHARS))),
+        };
+        let mut facts = TaskFacts::of(attempt.operation.as_str());
+        facts.finish = Some(Finish {
+            outcome,
+            round: Reverse(attempt.round),
+            at,
+            processor: text(&attempt.processor, MAX_NAME_CHARS),
+            attempt: attempt.attempt,
+            duration_us: event.duration_ms.as_micros(),
+            error,
+        });
+        self.task(place(attempt), facts, result);
+    }
+
+    fn task(&mut self, place: Place, facts: TaskFacts, result: Option<&'a Json>) {
+        let Some(known) = self.tasks.remove(&place) else {
+            self.tasks.insert(place, TaskReport { facts, result });
+            return;
+        };
+        let told = facts.finish.clone();
+        let joined = known.facts.clone().join(facts);
+        let news = joined.finish != known.facts.finish && joined.finish == told;
+        let report = TaskReport { facts: joined, result: if news { result } else { known.result } };
+        self.tasks.insert(place, report);
+    }
+}
+
+fn place(attempt: &Attempt) -> Place {
+    Place { object: attempt.object_id, parts: attempt.parts, part: attempt.part }
+}
+
+/// Text as SQLite keeps it: NUL, which ends a text for many of its functions, is replaced.
+pub(crate) fn text(text: &str, max_chars: usize) -> String {
+    text.chars().take(max_chars).map(|c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}

@@ -1,0 +1,92 @@
+//! Everything about one object.
+
+use bus::events::ObjectId;
+
+use crate::record::{Record, Status};
+
+/// An object with its tasks.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+#[allow(missing_docs)]
+pub struct FoundObject {
+    pub name: String,
+    pub operation: String,
+    pub wished: u32,
+    pub deadline: i64,
+    pub created_at: i64,
+    pub status: Status,
+    pub parts: Option<u32>,
+    pub finished_at: Option<i64>,
+    pub duration: Option<i64>,
+    pub revision: u32,
+    pub error: Option<String>,
+    pub parameters: String,
+    pub data: String,
+    pub result: Option<String>,
+    /// Those of the split that decided, or of the largest one as long as none did, in order.
+    #[sqlx(skip)]
+    pub tasks: Vec<FoundTask>,
+}
+
+/// A task of it.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+#[allow(missing_docs)]
+pub struct FoundTask {
+    pub parts: u32,
+    pub part: u32,
+    pub created_at: Option<i64>,
+    pub started_at: Option<i64>,
+    pub started_by: Option<String>,
+    pub outcome: Option<String>,
+    pub finish_round: Option<u32>,
+    pub finished_at: Option<i64>,
+    pub processor: Option<String>,
+    pub attempt: Option<u32>,
+    pub duration: Option<i64>,
+    pub error: Option<String>,
+    pub result: Option<String>,
+}
+
+impl Record {
+    /// Whether the object is here, and finished.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub async fn is_finished(&self, id: ObjectId) -> sqlx::Result<bool> {
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM objects WHERE id = ?1 AND status <> 'open')")
+            .bind(id.to_string())
+            .fetch_one(&self.readers)
+            .await
+    }
+
+    /// The object and its tasks, if its creation is known.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub async fn object(&self, id: ObjectId) -> sqlx::Result<Option<FoundObject>> {
+        let mut read = self.readers.begin().await?;
+        let found: Option<FoundObject> = sqlx::query_as(
+            "SELECT name, operation, tasks AS wished, deadline, created_at, status, parts, finished_at, duration,
+                    revision, error, parameters, data, result
+             FROM objects WHERE id = ?1",
+        )
+        .bind(id.to_string())
+        .fetch_optional(&mut *read)
+        .await?;
+        let Some(mut object) = found else {
+            return Ok(None);
+        };
+        object.tasks = sqlx::query_as(
+            "SELECT t.parts, t.part, t.created_at, t.started_at, t.started_by, t.outcome, t.finish_round,
+                    t.finished_at, t.processor, t.attempt, t.duration, t.error, p.result
+             FROM tasks AS t LEFT JOIN partials AS p USING (object_id, parts, part)
+             WHERE t.object_id = ?1
+               AND t.parts = coalesce(?2, (SELECT max(parts) FROM tasks WHERE object_id = ?1))
+             ORDER BY t.part",
+        )
+        .bind(id.to_string())
+        .bind(object.parts)
+        .fetch_all(&mut *read)
+        .await?;
+        Ok(Some(object))
+    }
+}

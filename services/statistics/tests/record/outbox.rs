@@ -1,0 +1,128 @@
+//! What is announced, and when it is forgotten.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
+
+use bus::{
+    PublishError,
+    events::{Event, EventId, ObjectFinished},
+};
+use jiff::Timestamp;
+use statistics::{Announce, Outbox};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Fixture, Work, eventually};
+
+/// Remembers what it was given, and refuses what it is told to.
+#[derive(Clone, Default)]
+struct Remembers(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    published: Vec<(EventId, Timestamp)>,
+    refuse: HashSet<usize>,
+    calls: usize,
+}
+
+impl Announce for Remembers {
+    async fn announce(&self, events: &[(ObjectFinished, Timestamp)]) -> Vec<Result<(), PublishError>> {
+        let mut state = self.0.lock().unwrap();
+        let State { published, refuse, calls } = &mut *state;
+        let publish = |(event, time): &(ObjectFinished, Timestamp)| {
+            *calls += 1;
+            if refuse.remove(calls) {
+                return Err(PublishError::Refused);
+            }
+            published.push((event.id(), *time));
+            Ok(())
+        };
+        events.iter().map(publish).collect()
+    }
+}
+
+struct Running {
+    remembers: Remembers,
+    news: Arc<Notify>,
+    end: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn run(fixture: &Fixture, refuse: &[usize]) -> Running {
+    let remembers = Remembers::default();
+    remembers.0.lock().unwrap().refuse.extend(refuse);
+    let (news, end) = (Arc::new(Notify::new()), CancellationToken::new());
+    let outbox = Outbox { record: Arc::clone(&fixture.record), announce: remembers.clone(), news: Arc::clone(&news) };
+    let task = tokio::spawn(outbox.run(end.clone()));
+    Running { remembers, news, end, task }
+}
+
+impl Running {
+    fn published(&self) -> Vec<(EventId, Timestamp)> {
+        self.remembers.0.lock().unwrap().published.clone()
+    }
+
+    async fn stop(self) {
+        self.end.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+async fn is_empty(fixture: &Fixture) -> bool {
+    fixture.number("SELECT count(*) FROM outbox").await == 0
+}
+
+#[tokio::test]
+async fn what_a_crash_left_is_announced_at_the_next_start_in_order() {
+    let fixture = Fixture::new().await;
+    for _ in 0..3 {
+        let lives: Vec<_> = (0..200).flat_map(|_| Work::nop(1.into(), 1).life()).collect();
+        fixture.record.merge(&lives).await.unwrap();
+    }
+    let times = fixture.rows("SELECT CAST(time AS TEXT) FROM outbox ORDER BY id").await;
+    let fixture = fixture.restarted().await;
+
+    let running = run(&fixture, &[]);
+    eventually("the outbox is empty", async || is_empty(&fixture).await).await;
+    let published = running.published();
+    assert_eq!(published.len(), 600);
+    assert_eq!(published.iter().map(|(_, at)| at.as_microsecond().to_string()).collect::<Vec<_>>(), times);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_put_into_the_outbox_later_is_announced_when_it_is_told() {
+    let fixture = Fixture::new().await;
+    let running = run(&fixture, &[]);
+    let merged = fixture.record.merge(&Work::nop(1.into(), 1).life()).await.unwrap();
+    assert_eq!(merged.announced, 1);
+    running.news.notify_one();
+    eventually("it is announced", async || is_empty(&fixture).await).await;
+    assert_eq!(running.published().len(), 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_confirmed_is_announced_again_the_same_and_nothing_else_is() {
+    let fixture = Fixture::new().await;
+    for _ in 0..5 {
+        fixture.record.merge(&Work::nop(1.into(), 1).life()).await.unwrap();
+    }
+    let running = run(&fixture, &[2, 4]);
+    eventually("the outbox is empty", async || is_empty(&fixture).await).await;
+    let published = running.published();
+    assert_eq!(published.len(), 5);
+    assert_eq!(published.iter().map(|(id, _)| id).collect::<HashSet<_>>().len(), 5);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_last_batch_closed_is_announced_before_the_end() {
+    let fixture = Fixture::new().await;
+    let running = run(&fixture, &[]);
+    fixture.record.merge(&Work::nop(1.into(), 1).life()).await.unwrap();
+    running.stop().await;
+    assert!(is_empty(&fixture).await);
+}

@@ -1,0 +1,245 @@
+//! Events to merge, and a look at what became of them.
+
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+
+use bus::{
+    AnyEvent, Envelope, Received,
+    events::{
+        Attempt, Json, Milliseconds, Object, ObjectCreated, ObjectId, OperationName, Parameters, Task, TaskCreated,
+        TaskFinished, TaskId, TaskOutcome, TaskStarted,
+    },
+};
+use jiff::Timestamp;
+use operations::Catalogue;
+use serde_json::Value;
+use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
+use statistics::record::Record;
+use tempfile::TempDir;
+
+pub type AnEvent = Received<AnyEvent>;
+
+/// A file of its own, which goes with it.
+pub struct Fixture {
+    directory: TempDir,
+    pub record: Arc<Record>,
+}
+
+impl Fixture {
+    pub async fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let record = open(&directory.path().join("stats.db")).await.unwrap().unwrap();
+        Self { directory, record }
+    }
+
+    /// Closes the record and gives up the file, which stays as long as the directory.
+    pub async fn leave(self) -> TempDir {
+        self.record.close().await;
+        self.directory
+    }
+
+    pub async fn restarted(self) -> Self {
+        let path = self.path();
+        let directory = self.leave().await;
+        let record = open(&path).await.unwrap().unwrap();
+        Self { directory, record }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("stats.db")
+    }
+
+    pub async fn reader(&self) -> SqliteConnection {
+        SqliteConnectOptions::new().filename(self.path()).read_only(true).connect().await.unwrap()
+    }
+
+    /// Each row that the statement gives, as the JSON that it makes of it.
+    pub async fn rows(&self, sql: &'static str) -> Vec<String> {
+        sqlx::query_scalar(sql).fetch_all(&mut self.reader().await).await.unwrap()
+    }
+
+    pub async fn number(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&mut self.reader().await).await.unwrap()
+    }
+
+    /// Everything that must not depend on the order of events: all but revisions, the outbox, and how
+    /// often events of unknown types were delivered. One statement, and so one moment: a commit may be on its way.
+    pub async fn contents(&self) -> Vec<String> {
+        self.rows(
+            "SELECT json_array('object', id, name, operation, tasks, deadline, created_at, status, parts,
+                               finished_at, duration, error, parameters, data, result) AS row FROM objects
+             UNION ALL
+             SELECT json_array('task', object_id, parts, part, operation, created_at, started_at, started_by, outcome,
+                               finish_round, finished_at, processor, attempt, duration, error) FROM tasks
+             UNION ALL SELECT json_array('partial', object_id, parts, part, result) FROM partials
+             UNION ALL SELECT json_array('total', operation, name, count) FROM totals
+             ORDER BY row",
+        )
+        .await
+    }
+}
+
+pub async fn open(path: &std::path::Path) -> anyhow::Result<Option<Arc<Record>>> {
+    Ok(Record::try_open(path, Catalogue::built_in()).await?.map(Arc::new))
+}
+
+/// An object and how it is executed, purely.
+#[derive(Clone, Debug)]
+pub struct Work {
+    pub id: ObjectId,
+    pub operation: OperationName,
+    pub data: Value,
+    pub parts: u32,
+}
+
+/// One execution of a task.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    pub round: u32,
+    pub attempt: u32,
+    pub processor: String,
+    pub started_ms: i64,
+    pub took_ms: i64,
+    pub succeeded: bool,
+}
+
+impl Work {
+    /// Texts whose words are counted.
+    pub fn words(text: &str, parts: u32) -> Self {
+        Self { id: ObjectId::new(), operation: "word-frequencies".parse().unwrap(), data: text.into(), parts }
+    }
+
+    pub fn nop(data: Value, parts: u32) -> Self {
+        Self { id: ObjectId::new(), operation: "nop".parse().unwrap(), data, parts }
+    }
+
+    /// What all parts together give.
+    pub fn result(&self) -> Value {
+        let operation = Catalogue::built_in().get(self.operation.as_str()).unwrap();
+        operations::run(&*operation, &self.data, &Parameters::new(), NonZeroUsize::MIN).unwrap()
+    }
+
+    fn partial(&self, part: u32) -> Value {
+        let operation = Catalogue::built_in().get(self.operation.as_str()).unwrap();
+        let parts = NonZeroUsize::new(self.parts as usize).unwrap();
+        let scattered = operation.scatter(&self.data, &Parameters::new(), parts).unwrap();
+        let data = scattered.get(part as usize).cloned().unwrap_or_else(|| match &self.data {
+            Value::String(_) => "".into(),
+            _ => Value::Array(Vec::new()),
+        });
+        operation.execute(&data, &Parameters::new()).unwrap()
+    }
+
+    pub fn created(&self, at_ms: i64) -> AnEvent {
+        let object = Object {
+            id: self.id,
+            name: "a name".to_owned(),
+            operation: self.operation.clone(),
+            parameters: Parameters::new(),
+            data: Json::of(&self.data).unwrap(),
+            tasks: self.parts,
+            deadline_ms: Duration::from_secs(3600).into(),
+            created_at: time(at_ms),
+        };
+        received(AnyEvent::ObjectCreated(ObjectCreated { object }), at_ms)
+    }
+
+    pub fn split_off(&self, part: u32, at_ms: i64) -> AnEvent {
+        let task = Task {
+            id: TaskId::of(self.id, self.parts, part),
+            object_id: self.id,
+            part,
+            parts: self.parts,
+            operation: self.operation.clone(),
+            parameters: Parameters::new(),
+            data: Json::of(&"what part it is does not matter here").unwrap(),
+            round: 0,
+        };
+        received(AnyEvent::TaskCreated(TaskCreated { task }), at_ms)
+    }
+
+    fn attempt(&self, part: u32, execution: &Execution) -> Attempt {
+        Attempt {
+            task_id: TaskId::of(self.id, self.parts, part),
+            object_id: self.id,
+            part,
+            parts: self.parts,
+            operation: self.operation.clone(),
+            round: execution.round,
+            attempt: execution.attempt,
+            processor: execution.processor.clone(),
+        }
+    }
+
+    pub fn started(&self, part: u32, execution: &Execution) -> AnEvent {
+        let event = TaskStarted(self.attempt(part, execution));
+        received(AnyEvent::TaskStarted(event), execution.started_ms)
+    }
+
+    pub fn finished(&self, part: u32, execution: &Execution) -> AnEvent {
+        let outcome = match execution.succeeded {
+            true => TaskOutcome::Succeeded(Json::of(&self.partial(part)).unwrap()),
+            false => TaskOutcome::Failed(format!("part {part} broke")),
+        };
+        self.ended(part, execution, outcome)
+    }
+
+    pub fn ended(&self, part: u32, execution: &Execution, outcome: TaskOutcome) -> AnEvent {
+        let event = TaskFinished {
+            attempt: self.attempt(part, execution),
+            outcome,
+            duration_ms: Milliseconds::from_micros(execution.took_ms * 1000),
+        };
+        received(AnyEvent::TaskFinished(event), execution.started_ms + execution.took_ms)
+    }
+
+    /// All events of a life without failures.
+    pub fn life(&self) -> Vec<AnEvent> {
+        let mut events = vec![self.created(1000)];
+        for part in 0..self.parts {
+            let execution = Execution::ok();
+            events.push(self.split_off(part, 1001));
+            events.push(self.started(part, &execution));
+            events.push(self.finished(part, &execution));
+        }
+        events
+    }
+}
+
+impl Execution {
+    pub fn ok() -> Self {
+        Self { round: 0, attempt: 1, processor: "p1".to_owned(), started_ms: 1002, took_ms: 10, succeeded: true }
+    }
+
+    pub fn failed() -> Self {
+        Self { succeeded: false, ..Self::ok() }
+    }
+}
+
+pub fn time(at_ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(at_ms).unwrap()
+}
+
+pub fn received(event: AnyEvent, at_ms: i64) -> AnEvent {
+    let envelope = Envelope {
+        id: "some id".to_owned(),
+        source: "/ebs/test".to_owned(),
+        kind: "SOME_TYPE".to_owned(),
+        subject: None,
+        time: time(at_ms),
+        correlation_id: None,
+        causation_id: None,
+        traceparent: None,
+    };
+    Received { envelope, event }
+}
+
+/// Completes when `condition` holds; panics when it does not within some seconds.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let patience = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), patience).await;
+    assert!(waited.is_ok(), "{what}");
+}
