@@ -1,0 +1,21 @@
+//! HTTP as every service speaks it.
+//!
+//! - [`Problem`] is the one error type: RFC 9457 `application/problem+json`. A handler returns `Result<_, Problem>` and may
+//!   use `?` on any error; what is not a [`Problem`] is logged and answered with a bare 500.
+//! - [`Json`], [`Query`], [`Path`], [`Form`] and [`Raw`] are axum's extractors with [`Problem`]s for rejections.
+//! - [`operational()`] completes a router: health, metrics, and [`Problem`]s for what no route serves.
+//! - [`serve()`] serves it, with a bound on everything that a client can make it wait for or hold.
+
+mod bounded_body;
+mod bounded_stream;
+mod extract;
+mod operational;
+mod problem;
+mod readiness;
+mod serve;
+
+pub use extract::{Form, Json, Path, Query, Raw};
+pub use operational::operational;
+pub use problem::Problem;
+pub use readiness::Readiness;
+pub use serve::{Limits, serve};

@@ -1,0 +1,160 @@
+//! Serves HTTP with a bound on everything that a client can make it wait for or hold.
+//!
+//! `axum::serve` installs no timer, so that a client that sends nothing holds its connection for ever; hence this loop.
+
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt;
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+use tower_http::normalize_path::NormalizePath;
+
+use super::{Problem, bounded_body::BoundedBody, bounded_stream::BoundedStream};
+
+/// What a client is told to wait before it asks again whether a service is ready.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How long to wait after `accept` failed, mostly because there are no more file descriptors: long enough not to spin,
+/// short enough to be unnoticed.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What a client can make a server wait for or hold.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections at a time; the next one waits in the kernel. 480: a process may open 1024 files as a rule, and a
+    /// request that is forwarded takes two.
+    pub connections: usize,
+    /// For a request's headers, counted from the connection's start or the end of the request before: also how long an idle
+    /// connection is kept. 10 s.
+    pub header_timeout: Duration,
+    /// Without a byte of a request's body that a handler waits for. 15 s, then 408.
+    pub body_stall: Duration,
+    /// For a request's whole body. 2 min: 4 MiB at 35 kB/s.
+    pub body_timeout: Duration,
+    /// Without a byte of an answer being taken. 30 s, then the connection is closed.
+    pub write_stall: Duration,
+    /// For requests in flight at shutdown. 25 s: Kubernetes kills after 30.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 480,
+            header_timeout: Duration::from_secs(10),
+            body_stall: Duration::from_secs(15),
+            body_timeout: Duration::from_secs(120),
+            write_stall: Duration::from_secs(30),
+            grace: Duration::from_secs(25),
+        }
+    }
+}
+
+/// Serves `router` until `shutdown` is cancelled: then accepts no more, answers the requests in flight, and returns when
+/// that is done or the grace period is over. Every route also takes a trailing slash.
+///
+/// An answer that goes on for ever (server-sent events) should end at `shutdown` by itself, or it takes the whole grace.
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: CancellationToken) {
+    let server = Arc::new(Server {
+        app: NormalizePath::trim_trailing_slash(router),
+        limits,
+        shutdown,
+        abort: CancellationToken::new(),
+    });
+    // Whoever drops this future does not leave connections behind.
+    let _abort_on_drop = server.abort.clone().drop_guard();
+    let connections = TaskTracker::new();
+
+    server.shutdown.run_until_cancelled(server.accept_all(listener, &connections)).await;
+
+    connections.close();
+    if tokio::time::timeout(server.limits.grace, connections.wait()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "closed connections with requests still in flight");
+        server.abort.cancel();
+        connections.wait().await;
+    }
+}
+
+struct Server {
+    app: NormalizePath<Router>,
+    limits: Limits,
+    /// No more requests.
+    shutdown: CancellationToken,
+    /// No more waiting for requests in flight either.
+    abort: CancellationToken,
+}
+
+impl Server {
+    /// Takes the listener, so that it is closed when this is dropped.
+    async fn accept_all(self: &Arc<Self>, listener: TcpListener, connections: &TaskTracker) {
+        let free = Arc::new(Semaphore::new(self.limits.connections));
+        loop {
+            let permit = free.clone().acquire_owned().await;
+            let stream = accept(&listener).await;
+            let server = self.clone();
+            connections.spawn(async move {
+                server.abort.run_until_cancelled(server.serve_connection(stream)).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn serve_connection(&self, stream: TcpStream) {
+        // Without it, small answers may wait for the other end's delayed acknowledgement. Failing is no reason to refuse.
+        let _ = stream.set_nodelay(true);
+        let stream = BoundedStream::new(stream, self.limits.write_stall);
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_timeout)
+            .serve_connection(TokioIo::new(stream), service_fn(|request| self.answer(request)));
+        let mut connection = std::pin::pin!(connection);
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = self.shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(error = %error, "a connection ended early");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response, Infallible> {
+        let request =
+            request.map(|body| Body::new(BoundedBody::new(body, self.limits.body_stall, self.limits.body_timeout)));
+        let answer = AssertUnwindSafe(self.app.clone().oneshot(request)).catch_unwind().await;
+        // The panic hook has logged it.
+        answer.unwrap_or_else(|_| Ok(Problem::logged_already().into_response()))
+    }
+}
+
+/// The next connection. An error is of the connection (gone again) or of the process (too many open files); neither is a
+/// reason to give up.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    let mut said = false;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                if !said {
+                    tracing::warn!(error = %error, "cannot accept a connection; trying again and again");
+                    said = true;
+                }
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}

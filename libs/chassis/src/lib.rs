@@ -1,0 +1,29 @@
+//! What every service shares, so that a service is only what makes it different.
+//!
+//! | module | for |
+//! | --- | --- |
+//! | [`config`] | settings from the environment into flat structs; a bad value names itself |
+//! | [`telemetry`] | logs on standard error, for people or as JSON |
+//! | [`metrics`] | Prometheus metrics, among them every HTTP request by route |
+//! | [`http`] | one error type, extractors that answer with it, a server with a bound on everything, health |
+//! | [`healthcheck`] | asks a running service whether it is ready, for containers without a shell |
+//! | [`shutdown`] | SIGTERM and SIGINT as a token that everybody can wait for |
+//! | [`settings`] | the settings that every service has |
+//! | [`service`] | all of it together: the `main` of a service |
+//!
+//! A service implements [`Service`]; its `main` is one line:
+//!
+//! ```ignore
+//! chassis::main::<datagen::Datagen>().await
+//! ```
+
+pub mod config;
+pub mod healthcheck;
+pub mod http;
+pub mod metrics;
+pub mod service;
+pub mod settings;
+pub mod shutdown;
+pub mod telemetry;
+
+pub use self::service::{Context, Service, main};

@@ -1,0 +1,393 @@
+//! The server from outside: real sockets, and clients that do not behave.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use chassis::{
+    healthcheck::healthcheck,
+    http::{Form, Json, Limits, Path, Problem, Query, Raw, Readiness, operational, serve},
+    metrics,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+/// For what takes no time, on a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A limit that a test lets pass.
+const SHORT: Duration = Duration::from_millis(200);
+
+#[tokio::test]
+async fn a_client_that_sends_nothing_is_closed() {
+    let server = Server::start(Router::new(), Limits { header_timeout: SHORT, ..Limits::default() }).await;
+    let mut client = server.connect().await;
+    assert_eq!(client.read_all().await, "");
+}
+
+#[tokio::test]
+async fn a_client_that_dribbles_its_headers_is_closed() {
+    let server = Server::start(Router::new(), Limits { header_timeout: SHORT, ..Limits::default() }).await;
+    let mut client = server.connect().await;
+    let closed = client.dribble("GET / HTTP/1.1\r\nhost: h\r\n", "x-more: 1\r\n").await;
+    assert!(closed, "still open after many times the header timeout");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_the_header_timeout() {
+    let server = Server::start(Router::new(), Limits { header_timeout: SHORT, ..Limits::default() }).await;
+    let mut client = server.connect().await;
+    client.send("GET /livez HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    let answers = client.read_all().await;
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+}
+
+#[tokio::test]
+async fn a_body_that_stops_arriving_is_a_408() {
+    let server = Server::start(echo(), Limits { body_stall: SHORT, ..Limits::default() }).await;
+    let mut client = server.connect().await;
+    client.send("POST /echo HTTP/1.1\r\nhost: h\r\ncontent-length: 10\r\n\r\nhalf").await;
+    let answer = client.read_all().await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("application/problem+json") && answer.contains("Nothing of the body"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_that_dribbles_is_a_408() {
+    let limits = Limits { body_stall: SOON, body_timeout: SHORT, ..Limits::default() };
+    let server = Server::start(echo(), limits).await;
+    let mut client = server.connect().await;
+    let closed = client.dribble("POST /echo HTTP/1.1\r\nhost: h\r\ncontent-length: 100000\r\n\r\n", "x").await;
+    assert!(closed, "still open after many times the body timeout");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_closed() {
+    let endless = async || {
+        let chunk = || Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[0; 65_536]));
+        axum::body::Body::from_stream(futures_util::stream::repeat_with(chunk))
+    };
+    let limits = Limits { write_stall: SHORT, connections: 1, ..Limits::default() };
+    let server = Server::start(Router::new().route("/endless", get(endless)), limits).await;
+    let mut greedy = server.connect().await;
+    greedy.send("GET /endless HTTP/1.1\r\nhost: h\r\n\r\n").await;
+
+    // The only connection there may be is free again.
+    assert!(server.get("/livez").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait_for_a_free_one() {
+    let server = Server::start(Router::new(), Limits { connections: 2, ..Limits::default() }).await;
+    let (first, _second) = (server.connect().await, server.connect().await);
+    let third = server.get("/livez");
+    tokio::pin!(third);
+    assert!(tokio::time::timeout(SHORT, &mut third).await.is_err(), "served beyond the limit");
+    drop(first);
+    assert!(third.await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn a_request_in_flight_at_shutdown_is_answered() {
+    let (router, gate) = gated();
+    let mut server = Server::start(router, Limits::default()).await;
+    let mut client = server.connect().await;
+    let idle = server.connect().await;
+    client.send("GET /gated HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    gate.entered.notified().await;
+
+    server.shutdown.cancel();
+    server.eventually_refuses().await;
+    assert!(!server.serving.is_finished(), "did not wait for the request");
+    gate.leave.notify_one();
+
+    let answer = client.read_all().await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("done"), "{answer}");
+    server.ends().await;
+    drop(idle);
+}
+
+#[tokio::test]
+async fn shutdown_waits_no_longer_than_its_grace() {
+    let (router, gate) = gated();
+    let mut server = Server::start(router, Limits { grace: SHORT, ..Limits::default() }).await;
+    let mut client = server.connect().await;
+    client.send("GET /gated HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    gate.entered.notified().await;
+
+    server.shutdown.cancel();
+    server.ends().await;
+    assert_eq!(client.read_all().await, "");
+}
+
+#[tokio::test]
+async fn whoever_drops_the_server_leaves_no_connection_behind() {
+    let (router, gate) = gated();
+    let server = Server::start(router, Limits::default()).await;
+    let mut client = server.connect().await;
+    client.send("GET /gated HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    gate.entered.notified().await;
+    server.serving.abort();
+    assert_eq!(client.read_all().await, "");
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_and_the_server_lives_on() {
+    async fn panics() -> &'static str {
+        panic!("swordfish")
+    }
+    let server = Server::start(Router::new().route("/panics", get(panics)), Limits::default()).await;
+    let answer = server.get("/panics").await;
+    assert!(answer.starts_with("HTTP/1.1 500 ") && !answer.contains("swordfish"), "{answer}");
+    assert!(server.get("/livez").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn every_route_takes_a_trailing_slash() {
+    let server = Server::start(echo(), Limits::default()).await;
+    for path in ["/livez", "/livez/", "/items/7/", "/items/7/?limit=3"] {
+        let answer = server.get(path).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_serves_is_a_problem() {
+    let server = Server::start(echo(), Limits::default()).await;
+    let answer = server.get("/nonsense").await;
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("application/problem+json"), "{answer}");
+    let answer = server.get("/echo").await;
+    assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("application/problem+json"), "{answer}");
+    assert!(answer.contains("allow: POST"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_fallback_of_the_routers_own_stays() {
+    let router = Router::new().fallback(async || "forwarded");
+    let server = Server::start(router, Limits::default()).await;
+    assert!(server.get("/nonsense").await.ends_with("forwarded"));
+}
+
+#[tokio::test]
+async fn what_extractors_refuse_is_a_problem_that_says_why() {
+    let server = Server::start(echo(), Limits::default()).await;
+    let json = "content-type: application/json";
+    let form = "content-type: application/x-www-form-urlencoded";
+    let long = "x".repeat(3_000_000);
+    for (method_and_path, header, body, status, why) in [
+        ("POST /json", json, "{", 400, "EOF while parsing"),
+        ("POST /json", json, r#"{"name": 7}"#, 422, "name: invalid type: integer `7`, expected a string"),
+        ("POST /json", "x: y", "{}", 415, r#""accepted":["application/json"]"#),
+        ("POST /json", json, &long, 413, "longer than is accepted"),
+        ("POST /form", form, "nome=x", 422, "missing field `name`"),
+        ("POST /form", json, "{}", 415, "application/x-www-form-urlencoded"),
+        ("POST /echo", json, &long, 413, "longer than is accepted"),
+        ("GET /items/seven", "x: y", "", 400, "Cannot parse `seven` to a `u32`"),
+        ("GET /items/7?limit=many", "x: y", "", 400, "limit: invalid digit found in string"),
+    ] {
+        let answer = server.request(method_and_path, header, body).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method_and_path}: {answer}");
+        assert!(answer.contains("content-type: application/problem+json"), "{method_and_path}: {answer}");
+        assert!(answer.contains(&serde_free(why)), "{method_and_path}: {answer}");
+    }
+    let answer = server.request("POST /json", json, r#"{"name": "x"}"#).await;
+    assert!(answer.ends_with("\"x\""), "{answer}");
+}
+
+#[tokio::test]
+async fn readiness_says_what_is_missing() {
+    let connected = Arc::new(AtomicBool::new(false));
+    let seen = connected.clone();
+    let readiness = Readiness::new()
+        .check("database", || Ok(()))
+        .check("bus", move || if seen.load(Ordering::Relaxed) { Ok(()) } else { Err("not connected".to_owned()) });
+    let server = Server::start_with(Router::new(), readiness, Limits::default()).await;
+
+    let answer = server.get("/readyz").await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1"), "{answer}");
+    assert!(answer.contains(r#""checks":{"bus":"not connected","database":"ok"}"#), "{answer}");
+    let answer = server.get("/health").await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with(r#""Not ready: bus: not connected""#), "{answer}");
+    assert!(server.get("/livez").await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(healthcheck(server.address).await, ExitCode::FAILURE);
+
+    connected.store(true, Ordering::Relaxed);
+    let answer = server.get("/readyz").await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(r#""status":"ready""#), "{answer}");
+    let answer = server.get("/health").await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n\"Ready\""), "{answer}");
+    assert_eq!(healthcheck(server.address).await, ExitCode::SUCCESS);
+}
+
+#[tokio::test]
+async fn a_healthcheck_of_nothing_fails_in_time() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let started = Instant::now();
+    assert_eq!(healthcheck(silent.local_addr().unwrap()).await, ExitCode::FAILURE);
+    assert!(started.elapsed() >= Duration::from_secs(3) && started.elapsed() < SOON);
+
+    let address = silent.local_addr().unwrap();
+    drop(silent);
+    assert_eq!(healthcheck(address).await, ExitCode::FAILURE);
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route() {
+    let server = Server::start(echo(), Limits::default()).await;
+    server.get("/items/41").await;
+    server.get("/items/42").await;
+    server.get("/nonsense/43").await;
+    let metrics = server.get("/metrics").await;
+    assert!(metrics.contains(r#"ebs_build_info{service="test",version="1.2.3"} 1"#), "{metrics}");
+    assert!(metrics.contains("process_start_time_seconds "), "{metrics}");
+    assert!(metrics.contains(r#"ebs_http_requests_total{method="GET",route="/items/{id}",status="200"}"#), "{metrics}");
+    assert!(metrics.contains(r#"ebs_http_requests_total{method="GET",route="none",status="404"}"#), "{metrics}");
+    assert!(
+        metrics.contains(r#"ebs_http_request_duration_seconds_bucket{method="GET",route="/items/{id}",le="0.001"}"#),
+        "{metrics}"
+    );
+    assert!(!metrics.contains("/items/41") && !metrics.contains("/nonsense"), "{metrics}");
+}
+
+#[derive(serde::Deserialize)]
+struct Named {
+    name: String,
+}
+
+#[derive(serde::Deserialize)]
+struct Limit {
+    #[serde(rename = "limit")]
+    _limit: Option<u32>,
+}
+
+/// One route an extractor.
+fn echo() -> Router {
+    Router::new()
+        .route("/echo", post(async |Raw(body): Raw| body))
+        .route("/json", post(async |Json(named): Json<Named>| Json(named.name)))
+        .route("/form", post(async |Form(named): Form<Named>| named.name))
+        .route("/items/{id}", get(item))
+}
+
+async fn item(Path(id): Path<u32>, Query(_): Query<Limit>) -> Result<String, Problem> {
+    Ok(id.to_string())
+}
+
+/// A route whose handler the test holds up.
+fn gated() -> (Router, Arc<Gate>) {
+    let gate = Arc::new(Gate::default());
+    let inside = gate.clone();
+    let handler = async move || {
+        inside.entered.notify_one();
+        inside.leave.notified().await;
+        "done"
+    };
+    (Router::new().route("/gated", get(handler)), gate)
+}
+
+#[derive(Default)]
+struct Gate {
+    entered: Notify,
+    leave: Notify,
+}
+
+/// `text` as it stands in a JSON string, unless it is JSON itself.
+fn serde_free(text: &str) -> String {
+    if text.starts_with('"') { text.to_owned() } else { text.replace('"', "\\\"") }
+}
+
+struct Server {
+    address: SocketAddr,
+    shutdown: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(router: Router, limits: Limits) -> Self {
+        Self::start_with(router, Readiness::new(), limits).await
+    }
+
+    async fn start_with(router: Router, readiness: Readiness, limits: Limits) -> Self {
+        let metrics = metrics::install("test", "1.2.3").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let router = operational(router, readiness, metrics);
+        let serving = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
+        Self { address, shutdown, serving }
+    }
+
+    async fn connect(&self) -> Client {
+        Client(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    async fn get(&self, path: &str) -> String {
+        self.request(&format!("GET {path}"), "x: y", "").await
+    }
+
+    async fn request(&self, method_and_path: &str, header: &str, body: &str) -> String {
+        let mut client = self.connect().await;
+        let length = body.len();
+        let head = format!("{method_and_path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n");
+        client.send(&format!("{head}content-length: {length}\r\n{header}\r\n\r\n{body}")).await;
+        client.read_all().await
+    }
+
+    async fn eventually_refuses(&self) {
+        in_time(async { while TcpStream::connect(self.address).await.is_ok() {} }).await;
+    }
+
+    async fn ends(&mut self) {
+        in_time(&mut self.serving).await.unwrap();
+    }
+}
+
+struct Client(TcpStream);
+
+impl Client {
+    async fn send(&mut self, text: &str) {
+        // A server that refuses a body closes before it has read all of it.
+        let _ = in_time(self.0.write_all(text.as_bytes())).await;
+    }
+
+    /// Until the server closes.
+    async fn read_all(&mut self) -> String {
+        let mut bytes = Vec::new();
+        let _ = in_time(self.0.read_to_end(&mut bytes)).await;
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// Sends `more` again and again; whether the server has had enough of it within a hundred times [`SHORT`].
+    async fn dribble(&mut self, start: &str, more: &str) -> bool {
+        self.send(start).await;
+        for _ in 0..1000 {
+            let mut byte = [0];
+            let read = tokio::time::timeout(SHORT / 10, self.0.read(&mut byte)).await;
+            if read.is_ok() || self.0.write_all(more.as_bytes()).await.is_err() {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+async fn in_time<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(SOON, future).await.expect("takes too long")
+}
