@@ -87,6 +87,19 @@ fn culprits<T: DeserializeOwned>(variables: &[(String, String)]) -> Vec<BadVaria
         .collect()
 }
 
+/// Implements `Deserialize` through `FromStr`, for a value type of one's own. The crate that calls it depends on serde.
+#[macro_export]
+macro_rules! deserialize_by_parsing {
+    ($($type:ty),+ $(,)?) => {$(
+        impl<'de> ::serde::Deserialize<'de> for $type {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <::std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                text.parse().map_err(::serde::de::Error::custom)
+            }
+        }
+    )+};
+}
+
 /// Implements `Deserialize` and `Serialize` through `FromStr` and `Display`.
 macro_rules! text_value {
     ($type:ident $(<$(const $param:ident: $kind:ty),+>)?) => {

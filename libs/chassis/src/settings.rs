@@ -3,7 +3,7 @@
 use std::{fmt, net::SocketAddr, str::FromStr};
 
 use bus::amqp::Address;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
 use crate::{
     config::{ByteSize, NotAllowed, Span},
@@ -119,16 +119,7 @@ impl FromStr for MaxEventBytes {
     }
 }
 
-macro_rules! deserialize_from_text {
-    ($($name:ident),+) => {$(
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-            }
-        }
-    )+};
-}
-deserialize_from_text!(QueueUrl, ExchangeName, MaxEventBytes);
+crate::deserialize_by_parsing!(QueueUrl, ExchangeName, MaxEventBytes);
 
 #[cfg(test)]
 mod tests {

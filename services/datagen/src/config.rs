@@ -3,9 +3,12 @@
 use std::{str::FromStr, time::Duration};
 
 use bus::events::MAX_TASKS;
-use chassis::config::{Count, NotAllowed, Span};
+use chassis::{
+    config::{Count, NotAllowed, Span},
+    deserialize_by_parsing,
+};
 use http::Uri;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
 /// How many tasks an object is split into.
 pub(crate) type Tasks = Count<1, { MAX_TASKS as u64 }>;
@@ -75,13 +78,4 @@ impl FromStr for StatisticsUrl {
     }
 }
 
-macro_rules! deserialize_from_text {
-    ($($name:ident),+) => {$(
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-            }
-        }
-    )+};
-}
-deserialize_from_text!(Deadline, StatisticsUrl);
+deserialize_by_parsing!(Deadline, StatisticsUrl);
