@@ -1,13 +1,13 @@
 //! Brokers: the one that all tests share, and private ones that a test may kill.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use lapin::{Connection, ConnectionProperties, options::QueueDeclareOptions, types::FieldTable};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::{Process, free_port, repository};
+use crate::{Process, repository};
 
 /// The variable in which `make test` says where the shared broker is.
 const SHARED: &str = "EBS_TEST_BROKER_URL";
@@ -30,7 +30,10 @@ pub struct Broker {
 impl Broker {
     /// A broker that has a place and a port, but does not run yet.
     pub fn prepare() -> anyhow::Result<Self> {
-        Ok(Self { folder: tempfile::tempdir()?, port: free_port()?, process: None })
+        // Not any free port: a broker takes some that follow from it.
+        let output = std::process::Command::new(script_path()).arg("free-port").output()?;
+        let port = String::from_utf8(output.stdout)?.trim().parse().context("scripts/broker free-port")?;
+        Ok(Self { folder: tempfile::tempdir()?, port, process: None })
     }
 
     /// A broker that runs.
@@ -87,5 +90,9 @@ pub async fn waiting_messages(url: &str, queue: &str) -> anyhow::Result<Option<u
 }
 
 fn script() -> Command {
-    Command::new(repository().join("scripts").join("broker"))
+    Command::new(script_path())
+}
+
+fn script_path() -> PathBuf {
+    repository().join("scripts").join("broker")
 }

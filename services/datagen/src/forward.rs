@@ -11,7 +11,7 @@ use chassis::http::Problem;
 use http::{HeaderMap, HeaderName, Uri, header};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
+    rt::{TokioExecutor, TokioTimer},
 };
 use tokio::time::timeout;
 use tracing::debug;
@@ -20,6 +20,8 @@ use tracing::debug;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long statistics may take to begin its answer: longer than the longest `?wait=`.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long an idle connection is kept: less than the 10 s after which a service closes it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// When to ask again while statistics is away.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
@@ -48,7 +50,11 @@ impl Statistics {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_nodelay(true);
-        Self { address, client: Client::builder(TokioExecutor::new()).build(connector) }
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .build(connector);
+        Self { address, client }
     }
 
     /// The same path and query at statistics.
