@@ -9,12 +9,12 @@ use lapin::{
     options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
     types::FieldTable,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::interval};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     convert, declare,
-    link::{Link, LinkError, in_time},
+    link::{IDLE_CHECK, Link, LinkError, in_time},
     status::Status,
     supervise::{Part, supervise},
 };
@@ -80,11 +80,22 @@ impl Part for Consumer {
     /// Channel, queue, prefetch, consumer, in this order; then deliveries until something breaks.
     async fn session(&mut self) -> Result<(), LinkError> {
         self.session += 1;
-        let mut deliveries = in_time(self.open()).await?;
+        let (channel, mut deliveries) = in_time(self.open()).await?;
         self.status.up(&self.name());
-        while let Some(delivery) = deliveries.next().await {
-            if self.arrivals.send(self.arrival(delivery?)).await.is_err() {
-                return Ok(());
+        let mut idle = interval(IDLE_CHECK);
+        loop {
+            tokio::select! {
+                delivery = deliveries.next() => {
+                    let Some(delivery) = delivery else { break };
+                    if self.arrivals.send(self.arrival(delivery?)).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                _ = idle.tick() => {
+                    if !channel.status().connected() {
+                        return Err(LinkError::Ended("the connection was lost"));
+                    }
+                }
             }
         }
         // The broker ends a consumer without an error, for example when its queue is deleted.
@@ -93,13 +104,14 @@ impl Part for Consumer {
 }
 
 impl Consumer {
-    async fn open(&self) -> Result<lapin::Consumer, LinkError> {
+    async fn open(&self) -> Result<(Channel, lapin::Consumer), LinkError> {
         let channel = self.link.connection().await?.create_channel().await?;
         let queue = self.declare(&channel).await?;
         channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
         let any_tag = "".into();
         let options = BasicConsumeOptions::default();
-        Ok(channel.basic_consume(queue.as_str().into(), any_tag, options, FieldTable::default()).await?)
+        let consumer = channel.basic_consume(queue.as_str().into(), any_tag, options, FieldTable::default()).await?;
+        Ok((channel, consumer))
     }
 
     async fn declare(&self, channel: &Channel) -> Result<String, LinkError> {

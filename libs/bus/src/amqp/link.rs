@@ -23,6 +23,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// to nothing.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How soon a lost connection is noticed by a part that has nothing to do.
+pub(super) const IDLE_CHECK: Duration = Duration::from_secs(1);
+
 /// So many attempts in a row that hung, and not merely failed, end the process: each leaves a thread
 /// behind. At one every 10 to 40 s that is an hour or more.
 const MAX_HUNG_CONNECTS: u32 = 120;

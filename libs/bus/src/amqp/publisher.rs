@@ -23,7 +23,7 @@ use tokio::{
 
 use super::{
     convert, declare,
-    link::{Link, LinkError, in_time},
+    link::{IDLE_CHECK, Link, LinkError, in_time},
     status::Status,
     supervise::Part,
 };
@@ -49,8 +49,6 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(15);
 /// only now and then: killed within 0.8 s (measured), it loses the queue with all that it had confirmed, and the queue
 /// that it makes instead never elects a leader.
 const QUEUES_SETTLE: Duration = Duration::from_secs(2);
-/// How soon a lost connection is noticed while there is nothing to publish.
-const IDLE_CHECK: Duration = Duration::from_secs(1);
 
 /// What the task is asked to do.
 pub(super) enum Command {
