@@ -28,6 +28,10 @@ impl Status {
         self.lock().remove(part);
     }
 
+    pub(super) fn is_up(&self, part: &str) -> bool {
+        !self.lock().contains_key(part)
+    }
+
     /// What does not run, and why.
     pub(super) fn get(&self) -> Result<(), String> {
         let down = self.lock();

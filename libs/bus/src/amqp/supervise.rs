@@ -12,8 +12,8 @@ use super::{link::LinkError, status::Status};
 /// The first wait, halved at random at most: many clients must not come back in step.
 const MIN_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
-/// A session that held this long was sound: the next wait is the shortest again.
-const SOUND_AFTER: Duration = Duration::from_secs(30);
+/// A session that was up and lasted this long was sound: the next wait is the shortest again.
+const SOUND_AFTER: Duration = Duration::from_secs(2);
 /// How often to ask whether the other one is still active: this is how long a hand-over takes.
 const OWNED_ELSEWHERE_DELAY: Duration = Duration::from_secs(1);
 
@@ -44,6 +44,7 @@ pub(super) async fn supervise(mut worker: impl Part, status: Status, closed: Can
             status.up(part);
             return;
         };
+        let was_sound = status.is_up(part) && began.elapsed() >= SOUND_AFTER;
         status.down(part, error.to_string());
         let delay = if matches!(error, LinkError::OwnedElsewhere) {
             if !waiting_for_owner {
@@ -52,7 +53,7 @@ pub(super) async fn supervise(mut worker: impl Part, status: Status, closed: Can
             waiting_for_owner = true;
             OWNED_ELSEWHERE_DELAY
         } else {
-            if began.elapsed() >= SOUND_AFTER {
+            if was_sound {
                 backoff = MIN_BACKOFF;
             }
             let delay = backoff.mul_f64(rand::rng().random_range(0.5..=1.0));
