@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, ensure};
 use lapin::{Connection, ConnectionProperties, options::QueueDeclareOptions, types::FieldTable};
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -68,9 +69,9 @@ impl Broker {
         }
     }
 
-    /// The process, to signal it.
-    pub fn process(&self) -> Option<&Process> {
-        self.process.as_ref()
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        self.process.as_ref().context("the broker does not run")?.signal(signal)
     }
 }
 

@@ -10,6 +10,8 @@ mod process;
 mod system;
 mod wait;
 
+pub use nix::sys::signal::Signal;
+
 pub use self::{
     broker::{Broker, shared_broker_url, waiting_messages},
     process::{Process, service_binary},

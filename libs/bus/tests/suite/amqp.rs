@@ -11,10 +11,10 @@ use bus::{
     amqp::{Address, Amqp},
 };
 use lapin::{
-    options::{QueueDeclareOptions, QueueDeleteOptions},
+    options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldTable},
 };
-use testkit::{Broker, eventually, shared_broker_url, unique_name, waiting_messages};
+use testkit::{Broker, Signal, eventually, eventually_within, shared_broker_url, unique_name, waiting_messages};
 use tokio::net::TcpListener;
 
 use crate::kit::{PATIENCE, address, foreign_client, message, publish, queue, topic, transport};
@@ -242,6 +242,50 @@ async fn a_peer_that_accepts_and_says_nothing_does_not_hold_us() {
         held.push(tokio::time::timeout(Duration::from_secs(60), silent.accept()).await.unwrap().unwrap());
     }
     assert!(transport.status().unwrap_err().contains("publishing"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exactly_the_messages_that_a_queue_cannot_take_are_refused() {
+    let (transport, _, exchange) = with_messages(0).await;
+    let foreign = foreign_client().await;
+    let full = format!("{exchange}.full");
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), 1.into());
+    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    foreign.queue_declare(full.as_str().into(), durable, arguments).await.unwrap();
+    let bind = QueueBindOptions::default();
+    let (queue, from) = (full.as_str().into(), exchange.as_str().into());
+    foreign.queue_bind(queue, from, "full".into(), bind, FieldTable::default()).await.unwrap();
+
+    publish(&transport, vec![message(&exchange, "full", "the one that fits")]).await;
+    let keys = (0..50).map(|number| if number % 5 == 0 { "full" } else { "a.b" });
+    let messages = keys.enumerate().map(|(number, key)| message(&exchange, key, number)).collect();
+    for (number, result) in transport.publish(messages, PATIENCE).await.into_iter().enumerate() {
+        let expected = if number % 5 == 0 { Err(PublishError::Refused) } else { Ok(()) };
+        assert_eq!(result, expected, "{number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_falls_silent_is_noticed_by_its_missing_heartbeats() {
+    let broker = Broker::start().await.unwrap();
+    let transport = Amqp::connect(&Address::parse(&broker.url()).unwrap(), "test");
+    let exchange = unique_name();
+    let queue = queue(&exchange, "work", "#");
+    let mut subscription = transport.subscribe(Source::Shared(queue), 1);
+    eventually(async || transport.status()).await;
+    broker.signal(Signal::SIGSTOP).unwrap();
+    // Three heartbeats, and some for a slow machine.
+    eventually_within(Duration::from_secs(45), async || match transport.status() {
+        Err(reason) if reason.contains("publishing") && reason.contains("consuming") => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    broker.signal(Signal::SIGCONT).unwrap();
+    eventually(async || transport.status()).await;
+    publish(&transport, vec![message(&exchange, "a", 1)]).await;
+    assert_eq!(subscription.next().await.unwrap().message.id, "1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
