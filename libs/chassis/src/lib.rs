@@ -13,7 +13,7 @@
 //!
 //! A service implements [`Service`]; its `main` is one line:
 //!
-//! ```ignore
+//! ```text
 //! chassis::main::<datagen::Datagen>().await
 //! ```
 
