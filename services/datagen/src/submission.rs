@@ -22,14 +22,10 @@ pub(crate) struct Submission {
     #[serde(default)]
     pub(crate) parameters: Parameters,
     // `null` is data, and absent is not.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "Json::present")]
     pub(crate) data: Option<Json>,
     pub(crate) tasks: Option<u32>,
     pub(crate) deadline_ms: Option<Milliseconds>,
-}
-
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
-    Json::deserialize(deserializer).map(Some)
 }
 
 impl Submission {

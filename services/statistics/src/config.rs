@@ -5,8 +5,8 @@ use std::{
     str::FromStr,
 };
 
-use chassis::config::NotAllowed;
-use serde::{Deserialize, Deserializer, de};
+use chassis::{config::NotAllowed, deserialize_by_parsing};
+use serde::Deserialize;
 
 /// Settings, each one variable of the environment.
 #[derive(Clone, Debug, Deserialize)]
@@ -49,11 +49,7 @@ impl FromStr for DatabasePath {
     }
 }
 
-impl<'de> Deserialize<'de> for DatabasePath {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
+deserialize_by_parsing!(DatabasePath);
 
 #[cfg(test)]
 mod tests {

@@ -90,7 +90,7 @@ struct Body {
     object_id: ObjectId,
     operation: OperationName,
     outcome: Outcome,
-    #[serde(default, deserialize_with = "super::values::present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "Json::present", skip_serializing_if = "Option::is_none")]
     result: Option<Json>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     result_bytes: Option<u64>,

@@ -63,7 +63,7 @@ struct Body {
     attempt: u32,
     processor: String,
     outcome: Outcome,
-    #[serde(default, deserialize_with = "super::values::present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "Json::present", skip_serializing_if = "Option::is_none")]
     result: Option<Json>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,

@@ -122,6 +122,15 @@ impl Json {
         serde_json::from_str(self.0.get())
     }
 
+    /// Reads an optional field in which `null` is a value, by `#[serde(default, deserialize_with = "…")]`: only a field that
+    /// is absent is none.
+    ///
+    /// # Errors
+    /// As for any JSON.
+    pub fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
+        Self::deserialize(deserializer).map(Some)
+    }
+
     /// The JSON text of a value.
     ///
     /// # Errors
@@ -129,11 +138,6 @@ impl Json {
     pub fn of<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
         serde_json::value::to_raw_value(value).map(Self)
     }
-}
-
-/// Reads an optional field in which `null` is a value: only a field that is absent is none.
-pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
-    Json::deserialize(deserializer).map(Some)
 }
 
 impl FromStr for Json {
