@@ -12,7 +12,7 @@ async fn bad_requests_are_problems_that_say_what_is_allowed() {
     let long = "word ".repeat(20_000);
     let nested = format!(r#"{{"operation":"nop","data":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
     for (method, path, media_type, body, status, told) in [
-        (Method::POST, "/api/objects", "application/json", r#"{"operation":"juggle"}"#, 422, "word-frequencies"),
+        (Method::POST, "/api/objects", "application/json", r#"{"operation":"juggle"}"#, 422, "unknown operation"),
         (Method::POST, "/api/objects", "application/json", r#"{"operation":"Not A Name"}"#, 422, "a-z"),
         (Method::POST, "/api/objects", "application/json", r#"{"operation":"pow","data":[1]}"#, 422, "exponent"),
         (Method::POST, "/api/objects", "application/json", r#"{"operation":"pow"}"#, 422, "data is missing"),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bus::events::{Json, Milliseconds, Object, ObjectId, OperationName};
 use chassis::http::Problem;
 use http::HeaderMap;
+use operations::Operation;
 use rand::{SeedableRng, rand_core::UnwrapErr, rngs::SysRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
@@ -67,6 +68,8 @@ impl Door {
             Some(operation) => operation,
             None => DEFAULT_OPERATION.parse::<OperationName>().map_err(Problem::internal)?,
         };
+        // First of all: what is wrong with the data depends on it.
+        self.known(&operation)?;
         let data = match submission.data {
             Some(data) => data,
             None if operation.as_str() == DEFAULT_OPERATION => {
@@ -93,12 +96,17 @@ impl Door {
         })
     }
 
-    /// Whether the operation exists and would take the data.
-    fn check(&self, object: &Object) -> Result<(), Problem> {
-        let operation = self.catalogue.get(object.operation.as_str()).map_err(|unknown| {
+    /// The operation of that name, or a list of those that there are.
+    fn known(&self, name: &OperationName) -> Result<Arc<dyn Operation>, Problem> {
+        self.catalogue.get(name.as_str()).map_err(|unknown| {
             let known: Vec<&str> = self.catalogue.names().collect();
             Problem::unprocessable(format!("{unknown}.")).with("known", known)
-        })?;
+        })
+    }
+
+    /// Whether the operation would take the data.
+    fn check(&self, object: &Object) -> Result<(), Problem> {
+        let operation = self.known(&object.operation)?;
         let data = object.data.parse().map_err(|error| Problem::unprocessable(format!("data: {error}.")))?;
         operation
             .check(&data, &object.parameters)
