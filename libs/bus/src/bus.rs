@@ -35,8 +35,6 @@ const MAX_REASON_CHARS: usize = 2000;
 /// What a bus is made with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where the broker is.
-    pub address: Address,
     /// The topic exchange, which also names every queue.
     pub exchange: String,
     /// The program that uses it, such as `datagen`.
@@ -50,7 +48,7 @@ pub struct Settings {
 pub struct Bus(Arc<Inner>);
 
 struct Inner {
-    transport: Box<dyn Transport>,
+    transport: Arc<dyn Transport>,
     topology: Topology,
     app: String,
     max_event_bytes: usize,
@@ -59,16 +57,17 @@ struct Inner {
 }
 
 impl Bus {
-    /// Begins to connect to the broker: returns at once, and goes on trying for ever.
-    pub fn connect(settings: &Settings) -> Self {
-        let app = format!("{}.{}", settings.exchange, settings.app);
-        Self(Arc::new(Inner {
-            transport: Box::new(Amqp::connect(&settings.address, &app)),
-            topology: Topology::new(&settings.exchange),
-            app: settings.app.clone(),
-            max_event_bytes: settings.max_event_bytes,
-            ensured: Mutex::default(),
-        }))
+    /// Begins to connect to a broker: returns at once, and goes on trying for ever.
+    pub fn connect(broker: &Address, settings: Settings) -> Self {
+        let transport = Amqp::connect(broker, &format!("{}.{}", settings.exchange, settings.app));
+        Self::over(Arc::new(transport), settings)
+    }
+
+    /// A bus over a transport, which several may share.
+    pub fn over(transport: Arc<dyn Transport>, settings: Settings) -> Self {
+        let Settings { exchange, app, max_event_bytes } = settings;
+        let topology = Topology::new(exchange);
+        Self(Arc::new(Inner { transport, topology, app, max_event_bytes, ensured: Mutex::default() }))
     }
 
     /// The exchanges and queues around this bus' topic exchange.

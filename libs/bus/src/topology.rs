@@ -1,5 +1,7 @@
 //! What exchanges and queues there are, and what they get: data, declared by a transport.
 
+use std::time::Duration;
+
 use crate::events::{Event, ObjectCreated, ObjectFinished, OperationName, TaskCreated, TaskFinished, TaskStarted};
 
 /// An exchange: where messages are published to.
@@ -49,9 +51,18 @@ pub enum QueueKind {
         /// The exchange of dead letters.
         dead_letters: Exchange,
     },
+    /// Messages that are to be tried again. Each stays for the delay and then goes to the queue that its routing key
+    /// names; nobody consumes here. One queue a delay, because messages leave in the order in which they came.
+    Retry {
+        /// How long they stay.
+        delay: Duration,
+    },
     /// Dead letters: they go nowhere else.
     DeadLetters,
 }
+
+/// The waits before a message is tried again, the last one again and again.
+pub const RETRY_DELAYS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30)];
 
 /// The exchanges and queues of one system, all named after its topic exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +104,17 @@ impl Topology {
     /// The queue that only the one active statistics holds.
     pub fn statistics_owner(&self) -> String {
         format!("{}.statistics.owner", self.name)
+    }
+
+    /// Messages that are to be tried again after `delay`, in whole seconds. Its one exchange has the same name.
+    pub fn retry(&self, delay: Duration) -> Queue {
+        let exchange =
+            Exchange { name: format!("{}.retry.{}s", self.name, delay.as_secs()), kind: ExchangeKind::Fanout };
+        Queue {
+            name: exchange.name.clone(),
+            kind: QueueKind::Retry { delay },
+            bindings: vec![Binding { exchange, pattern: String::new() }],
+        }
     }
 
     /// Messages that were set aside.

@@ -102,12 +102,12 @@ async fn run<S: Service>(settings: Settings, config: S::Config) -> anyhow::Resul
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen}: set LISTEN to another address"))?;
-    let bus = Bus::connect(&bus::Settings {
-        address: settings.queue_url.0.clone(),
+    let bus_settings = bus::Settings {
         exchange: settings.exchange.to_string(),
         app: S::NAME.to_owned(),
         max_event_bytes: settings.max_event_bytes.as_usize(),
-    });
+    };
+    let bus = Bus::connect(&settings.queue_url.0, bus_settings);
     let grace = settings.shutdown_grace.duration();
     let context = Context { bus: bus.clone(), grace };
     let service = S::build(config, context).await.with_context(|| format!("cannot start {}", S::NAME))?;

@@ -85,10 +85,20 @@ fn arguments(kind: &QueueKind) -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("quorum"));
     arguments.insert("x-delivery-limit".into(), DELIVERY_LIMIT.into());
-    if let QueueKind::Work { dead_letters } = kind {
-        arguments.insert("x-dead-letter-exchange".into(), text(&dead_letters.name));
+    let mut dead_letters_go_to = |exchange: &str| {
+        arguments.insert("x-dead-letter-exchange".into(), text(exchange));
         arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
         arguments.insert("x-overflow".into(), text("reject-publish"));
+    };
+    match kind {
+        QueueKind::Work { dead_letters } => dead_letters_go_to(&dead_letters.name),
+        QueueKind::Retry { delay } => {
+            // The exchange that knows every queue by its name.
+            dead_letters_go_to("");
+            let milliseconds = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+            arguments.insert("x-message-ttl".into(), milliseconds.into());
+        }
+        QueueKind::DeadLetters => {}
     }
     arguments
 }

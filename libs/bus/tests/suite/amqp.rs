@@ -7,7 +7,7 @@ use std::{
 };
 
 use bus::{
-    Acknowledge, AcknowledgeError, Bus, Message, PublishError, Source, Transport,
+    Acknowledge, AcknowledgeError, Message, PublishError, Source, Transport,
     amqp::{Address, Amqp},
 };
 use lapin::{
@@ -340,12 +340,7 @@ async fn everything_resumes_after_the_broker_was_killed_and_nothing_confirmed_is
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_over_the_bound_is_refused_before_it_is_sent() {
-    let bus = Bus::connect(&bus::Settings {
-        address: address(),
-        exchange: unique_name(),
-        app: "test".to_owned(),
-        max_event_bytes: 100,
-    });
+    let bus = crate::kit::bus_of(address(), &unique_name(), 100);
     let event = crate::kit::object(bus::events::ObjectId::new(), "nop");
     let error = bus.publish(&event, None, PATIENCE).await.unwrap_err();
     assert!(matches!(error, PublishError::TooLarge { max: 100, .. }), "{error}");

@@ -25,12 +25,11 @@ pub fn bus() -> Bus {
 }
 
 pub fn bus_at(address: Address, exchange: &str) -> Bus {
-    Bus::connect(&Settings {
-        address,
-        exchange: exchange.to_owned(),
-        app: "test".to_owned(),
-        max_event_bytes: 4 * 1024 * 1024,
-    })
+    bus_of(address, exchange, 4 * 1024 * 1024)
+}
+
+pub fn bus_of(address: Address, exchange: &str, max_event_bytes: usize) -> Bus {
+    Bus::connect(&address, Settings { exchange: exchange.to_owned(), app: "test".to_owned(), max_event_bytes })
 }
 
 /// A topic exchange, and a queue on it that gets what matches the pattern.

@@ -14,12 +14,9 @@ use crate::support::{Fixture, eventually};
 /// A bus whose broker is not there.
 fn lone_bus() -> Bus {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    Bus::connect(&Settings {
-        address: Address::parse(&nobody.to_string()).unwrap(),
-        exchange: "test".to_owned(),
-        app: "statistics".to_owned(),
-        max_event_bytes: 1 << 20,
-    })
+    let broker = Address::parse(&nobody.to_string()).unwrap();
+    let settings = Settings { exchange: "test".to_owned(), app: "statistics".to_owned(), max_event_bytes: 1 << 20 };
+    Bus::connect(&broker, settings)
 }
 
 async fn service(database_url: &str) -> Statistics {
