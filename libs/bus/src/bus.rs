@@ -7,30 +7,21 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
 use crate::{
     amqp::{Address, Amqp},
+    copies,
     envelope::{self, Envelope},
     events::{Event, OperationName},
     message::Message,
-    topology::Topology,
+    topology::{Exchange, Queue, RETRY_DELAYS, Topology},
     transport::{PublishError, Source, Subscription, Transport},
 };
 
 /// How long a publish that nobody waits for may take, before whoever asked for it is told to try again:
 /// longer than a broker's restart.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The reason why a message was set aside, in the dead letter's headers.
-pub const DEAD_REASON: &str = "ebs-dead-reason";
-/// The queue that it came from.
-pub const DEAD_QUEUE: &str = "ebs-dead-queue";
-/// The routing key that it had.
-pub const DEAD_ROUTING_KEY: &str = "ebs-dead-routing-key";
-/// The longest reason kept, in characters.
-const MAX_REASON_CHARS: usize = 2000;
 
 /// What a bus is made with.
 #[derive(Clone, Debug)]
@@ -158,24 +149,76 @@ impl Bus {
         results
     }
 
+    /// Publishes a dead letter again, as it was consumed from the queue of dead letters: for the queue that it was set
+    /// aside from and for no other, with the id, the bytes and the headers that it had. It comes there after the
+    /// shortest of the retries' delays, as if it had been published for the first time.
+    ///
+    /// # Errors
+    /// As [`Transport::publish`] says; [`PublishError::Unroutable`] also if it does not say which of the
+    /// [topology's](Topology::work_queue) queues it came from.
+    pub async fn redrive(&self, dead: &Message) -> Result<(), PublishError> {
+        let topology = &self.0.topology;
+        let queue = copies::queue_of(dead).and_then(|name| topology.work_queue(name));
+        let Some(queue) = queue else {
+            return Err(PublishError::Unroutable { routing_key: dead.routing_key.clone() });
+        };
+        let (retry, through) = self.retry(RETRY_DELAYS[0]);
+        let copy = copies::first_again(dead, &queue.name, &through.name, &topology.events().name);
+        self.publish_copy(copy, through, vec![queue, retry]).await
+    }
+
+    /// Makes sure, now and after every loss, of the queues through which a consumer of `queue` sends messages on: before
+    /// the first is needed, because publishing waits for a new queue to settle.
+    pub(crate) async fn ensure_ways_on(&self, queue: &Queue) {
+        let topology = &self.0.topology;
+        let mut queues = vec![queue.clone(), topology.dead_letters()];
+        queues.extend(RETRY_DELAYS.map(|delay| topology.retry(delay)));
+        self.0.transport.ensure(topology.dead_letters_exchange(), queues).await;
+    }
+
+    /// Sends a message on to its next attempt: a copy comes to the same queue, and to no other, after `delay`.
+    ///
+    /// # Errors
+    /// As [`Transport::publish`] says.
+    pub(crate) async fn retry_later(
+        &self,
+        queue: &Queue,
+        message: &Message,
+        attempt: u32,
+        delay: Duration,
+    ) -> Result<(), PublishError> {
+        let (retry, through) = self.retry(delay);
+        let copy = copies::next_attempt(message, &queue.name, attempt, &through.name);
+        // The queue itself too: what finds it missing when its delay is over would stay behind.
+        self.publish_copy(copy, through, vec![queue.clone(), retry]).await?;
+        metrics::counter!("ebs_bus_retried_total", "queue" => queue.name.clone()).increment(1);
+        Ok(())
+    }
+
     /// Sets a message aside: a copy with its reason goes to the dead letters.
     ///
     /// # Errors
     /// As [`Transport::publish`] says.
     pub(crate) async fn set_aside(&self, queue: &str, message: &Message, reason: &str) -> Result<(), PublishError> {
-        let dead_letters = self.0.topology.dead_letters();
-        let exchange = self.0.topology.dead_letters_exchange();
-        let mut copy = message.clone();
-        let reason: String = reason.chars().take(MAX_REASON_CHARS).collect();
-        copy.headers.insert(DEAD_REASON.to_owned(), Value::from(reason));
-        copy.headers.insert(DEAD_QUEUE.to_owned(), Value::from(queue));
-        copy.headers.insert(DEAD_ROUTING_KEY.to_owned(), Value::from(message.routing_key.as_str()));
-        copy.exchange.clone_from(&exchange.name);
-        copy.routing_key = queue.to_owned();
-        self.0.transport.ensure(exchange, vec![dead_letters]).await;
-        let results = self.0.transport.publish(vec![copy], PATIENCE).await;
+        let (dead_letters, exchange) = (self.0.topology.dead_letters(), self.0.topology.dead_letters_exchange());
+        let copy = copies::dead_letter(message, queue, reason, &exchange.name);
+        self.publish_copy(copy, exchange, vec![dead_letters]).await?;
         metrics::counter!("ebs_bus_set_aside_total", "queue" => queue.to_owned()).increment(1);
-        results.into_iter().collect()
+        Ok(())
+    }
+
+    /// The retry queue of a delay, and the exchange through which it gets messages.
+    fn retry(&self, delay: Duration) -> (Queue, Exchange) {
+        let topology = &self.0.topology;
+        (topology.retry(delay), topology.retry_exchange(delay))
+    }
+
+    async fn publish_copy(&self, copy: Message, exchange: Exchange, queues: Vec<Queue>) -> Result<(), PublishError> {
+        let published = async {
+            self.0.transport.ensure(exchange, queues).await;
+            self.0.transport.publish(vec![copy], PATIENCE).await.into_iter().collect()
+        };
+        timeout(PATIENCE, published).await.unwrap_or(Err(PublishError::Unknown(PATIENCE)))
     }
 
     pub(crate) fn subscribe(&self, source: Source, prefetch: u16) -> Box<dyn Subscription> {

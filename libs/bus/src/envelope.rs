@@ -13,6 +13,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     events::{Event, InvalidEvent, ObjectCreated, ObjectFinished, TaskCreated, TaskFinished, TaskStarted},
+    headers::attempt,
     message::{Headers, Message},
 };
 
@@ -50,6 +51,8 @@ pub struct Envelope {
 pub struct Received<E> {
     /// What was said of it.
     pub envelope: Envelope,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
     /// The event.
     pub event: E,
 }
@@ -158,7 +161,7 @@ pub fn decode<E: Event>(message: &Message, max_bytes: usize) -> Result<Received<
         return Err(DecodeError::WrongType { got: envelope.kind, expected: E::TYPE });
     }
     let event = parse::<E>(&body)?;
-    Ok(Received { envelope, event })
+    Ok(Received { envelope, attempt: attempt(message), event })
 }
 
 /// Reads a message as whatever event it says it is.
@@ -175,7 +178,7 @@ pub fn decode_any(message: &Message, max_bytes: usize) -> Result<Received<AnyEve
         ObjectFinished::TYPE => AnyEvent::ObjectFinished(parse(&body)?),
         _ => AnyEvent::Unknown,
     };
-    Ok(Received { envelope, event })
+    Ok(Received { envelope, attempt: attempt(message), event })
 }
 
 fn parse<E: Event>(body: &[u8]) -> Result<E, DecodeError> {

@@ -14,20 +14,27 @@
 pub mod amqp;
 mod bus;
 mod consume;
+mod copies;
 pub mod embedded;
 mod envelope;
 pub mod events;
+mod headers;
 mod message;
 mod outcome;
+mod pattern;
 mod topology;
 mod transport;
 
 pub use self::{
-    bus::{Bus, DEAD_QUEUE, DEAD_REASON, DEAD_ROUTING_KEY, PATIENCE, Settings},
-    consume::{Batches, Handle, HandleBatch, Hear, WorkQueue},
+    bus::{Bus, PATIENCE, Settings},
+    consume::{Batches, Handle, HandleBatch, Hear, Slot, Slots, WorkQueue},
     envelope::{AnyEvent, DecodeError, Envelope, Received, decode, decode_any, encode, now},
+    headers::{
+        ATTEMPT, DEAD_EXCHANGE, DEAD_QUEUE, DEAD_REASON, DEAD_ROUTING_KEY, ORIGINAL_EXCHANGE, ORIGINAL_ROUTING_KEY,
+    },
     message::{Headers, Message},
     outcome::Outcome,
+    pattern::Pattern,
     topology::{Binding, Exchange, ExchangeKind, Queue, QueueKind, RETRY_DELAYS, Topology},
     transport::{Acknowledge, AcknowledgeError, Delivery, PublishError, Receipt, Source, Subscription, Transport},
 };

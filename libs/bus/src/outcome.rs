@@ -5,8 +5,12 @@
 pub enum Outcome {
     /// What it caused is durable: published and confirmed, or committed. It will not come again.
     Done,
-    /// Not now: what is needed is not there. It is tried again later.
+    /// This attempt failed in a way that another may mend. It comes again after a delay that grows with the attempts,
+    /// until they are used up; then it is set aside.
     Retry(String),
+    /// What is needed, such as the bus, is away, through no fault of the event. It is kept in hand and given again
+    /// until it is there, at no attempt's cost.
+    Unavailable(String),
     /// Never: it cannot be understood or is not allowed. It is set aside with this reason.
     Reject(String),
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::events::{Event, ObjectCreated, ObjectFinished, OperationName, TaskCreated, TaskFinished, TaskStarted};
 
 /// An exchange: where messages are published to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Exchange {
     /// Its name.
     pub name: String,
@@ -14,7 +16,7 @@ pub struct Exchange {
 }
 
 /// How an exchange routes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ExchangeKind {
     /// By pattern: `*` is one word, `#` any number of words.
     Topic,
@@ -23,7 +25,7 @@ pub enum ExchangeKind {
 }
 
 /// What a queue gets: the messages of an exchange whose routing key matches the pattern.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Binding {
     /// The exchange.
     pub exchange: Exchange,
@@ -32,7 +34,7 @@ pub struct Binding {
 }
 
 /// A durable queue, shared by whoever consumes it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Queue {
     /// Its name. What may vary in what a queue is stands in its name: a queue that is declared again
     /// with other properties is refused by the broker.
@@ -44,7 +46,7 @@ pub struct Queue {
 }
 
 /// What a queue is for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum QueueKind {
     /// Work. What the broker itself gives up (after a million deliveries) goes to this exchange.
     Work {
@@ -106,10 +108,14 @@ impl Topology {
         format!("{}.statistics.owner", self.name)
     }
 
-    /// Messages that are to be tried again after `delay`, in whole seconds. Its one exchange has the same name.
+    /// The exchange of messages that are to be tried again after `delay`, in whole seconds.
+    pub fn retry_exchange(&self, delay: Duration) -> Exchange {
+        Exchange { name: format!("{}.retry.{}s", self.name, delay.as_secs()), kind: ExchangeKind::Fanout }
+    }
+
+    /// Messages that are to be tried again after `delay`. It has its exchange's name.
     pub fn retry(&self, delay: Duration) -> Queue {
-        let exchange =
-            Exchange { name: format!("{}.retry.{}s", self.name, delay.as_secs()), kind: ExchangeKind::Fanout };
+        let exchange = self.retry_exchange(delay);
         Queue {
             name: exchange.name.clone(),
             kind: QueueKind::Retry { delay },
@@ -124,6 +130,15 @@ impl Topology {
             name: exchange.name.clone(),
             kind: QueueKind::DeadLetters,
             bindings: vec![Binding { exchange, pattern: String::new() }],
+        }
+    }
+
+    /// The work queue of this name, if these events have one.
+    pub fn work_queue(&self, name: &str) -> Option<Queue> {
+        let role = name.strip_prefix(&self.name)?.strip_prefix('.')?;
+        match role.strip_prefix("processor.") {
+            Some(operation) => Some(self.processor(&operation.parse().ok()?)),
+            None => [self.distributor(), self.statistics()].into_iter().find(|queue| queue.name == name),
         }
     }
 

@@ -111,6 +111,14 @@ pub struct Receipt {
     pub(crate) tag: u64,
 }
 
+impl Receipt {
+    /// The receipt of a delivery, for a transport that is made elsewhere: of its subscription's session, and of its number
+    /// in that session.
+    pub const fn new(session: u64, tag: u64) -> Self {
+        Self { session, tag }
+    }
+}
+
 /// Why a message was not published, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

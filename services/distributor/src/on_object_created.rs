@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use bus::{
-    Bus, Handle, Outcome, PATIENCE, PublishError, Received,
+    Bus, Handle, Outcome, PATIENCE, PublishError, Received, Slot,
     events::{Json, MAX_TASKS, Object, ObjectCreated, Task, TaskCreated, TaskId},
 };
 use operations::{Catalogue, OperationError};
@@ -16,7 +16,7 @@ pub(crate) struct OnObjectCreated {
 }
 
 impl Handle<ObjectCreated> for OnObjectCreated {
-    async fn handle(&self, received: Received<ObjectCreated>) -> Outcome {
+    async fn handle(&self, received: Received<ObjectCreated>, slot: Slot) -> Outcome {
         let object = received.event.object;
         let (id, operation) = (object.id, object.operation.clone());
         let catalogue = self.catalogue.clone();
@@ -25,6 +25,7 @@ impl Handle<ObjectCreated> for OnObjectCreated {
             Ok(Err(reason)) => return Outcome::Reject(reason),
             Err(panic) => return Outcome::Reject(format!("splitting it panicked: {panic}")),
         };
+        drop(slot);
         match self.bus.publish_all(&tasks, Some(&received.envelope), PATIENCE).await {
             Ok(()) => {
                 info!(object.id = %id, %operation, tasks = tasks.len(), "distributed");
@@ -33,7 +34,7 @@ impl Handle<ObjectCreated> for OnObjectCreated {
             Err(error @ PublishError::TooLarge { .. }) => Outcome::Reject(format!("a task of it: {error}")),
             Err(error) => {
                 debug!(object.id = %id, "not distributed: {error}");
-                Outcome::Retry(error.to_string())
+                Outcome::Unavailable(error.to_string())
             }
         }
     }

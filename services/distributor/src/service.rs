@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use bus::{
-    WorkQueue,
+    Slots, WorkQueue,
     events::{OperationName, TaskCreated},
 };
 use chassis::{Context, Service};
@@ -13,11 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::on_object_created::OnObjectCreated;
 
-/// How many objects are split at a time: enough to keep the bus busy while each waits for its confirm, and with
-/// [`PREFETCH`] times `MAX_EVENT_BYTES` it bounds the memory, 128 MiB of data as it came.
-const CONCURRENCY: u16 = 16;
+/// How many objects are split at a time: one while the other is read.
+const CONCURRENCY: u16 = 2;
 /// How many objects are held here, so that the next one is there when one is done.
-const PREFETCH: u16 = 32;
+const PREFETCH: u16 = 8;
+/// How many more while they are split in no time, so that many wait together to be confirmed; with `MAX_EVENT_BYTES` it
+/// bounds the memory, 288 MiB of data as it came.
+const BURST: u16 = 64;
+/// How often splitting an object is tried.
+const MAX_ATTEMPTS: u32 = 5;
 
 /// The service.
 pub struct Distributor {
@@ -44,8 +48,14 @@ impl Service for Distributor {
             let operation: OperationName = name.parse()?;
             bus.ensure::<TaskCreated>(&operation).await;
         }
-        let objects =
-            WorkQueue { queue: bus.topology().distributor(), concurrency: CONCURRENCY, prefetch: PREFETCH, grace };
+        let objects = WorkQueue {
+            queue: bus.topology().distributor(),
+            slots: Slots::new(CONCURRENCY),
+            prefetch: PREFETCH,
+            burst: BURST,
+            max_attempts: MAX_ATTEMPTS,
+            grace,
+        };
         let handler = OnObjectCreated { bus: bus.clone(), catalogue: self.catalogue };
         objects.run(bus, Arc::new(handler), shutdown).await;
         Ok(())

@@ -3,37 +3,31 @@
 use std::{sync::Arc, time::Duration};
 
 use bus::{
-    Bus, Envelope, Handle, Outcome, PATIENCE, PublishError, Received,
+    Bus, Envelope, Handle, Outcome, PATIENCE, PublishError, Received, Slot,
     events::{Attempt, Json, Milliseconds, Task, TaskCreated, TaskFinished, TaskOutcome, TaskStarted},
 };
 use chassis::config::SpanRange;
 use operations::Operation;
 use tokio::{
-    sync::Semaphore,
     task::spawn_blocking,
     time::{Instant, sleep},
 };
 use tracing::info;
 
-/// Attempts count from 1.
-const FIRST_ATTEMPT: u32 = 1;
-
 pub(crate) struct OnTaskCreated {
     pub(crate) bus: Bus,
     pub(crate) operation: Arc<dyn Operation>,
-    pub(crate) slots: Arc<Semaphore>,
     pub(crate) process_time: SpanRange,
     pub(crate) processor: String,
 }
 
 impl Handle<TaskCreated> for OnTaskCreated {
-    async fn handle(&self, received: Received<TaskCreated>) -> Outcome {
-        let Received { envelope, event: TaskCreated { task } } = received;
+    async fn handle(&self, received: Received<TaskCreated>, slot: Slot) -> Outcome {
+        let Received { envelope, attempt, event: TaskCreated { task } } = received;
         if task.operation.as_str() != self.operation.name() {
             return Outcome::Reject(format!("a task of {} in the queue of {}", task.operation, self.operation.name()));
         }
-        let slot = self.slots.acquire().await.expect("the semaphore is never closed");
-        let attempt = self.attempt(&task);
+        let attempt = self.attempt(&task, attempt);
         let started = TaskStarted(attempt.clone());
         let started = self.bus.publish(&started, Some(&envelope), PATIENCE);
         let finished = async {
@@ -44,13 +38,13 @@ impl Handle<TaskCreated> for OnTaskCreated {
         // The start is on its way while the task is executed, and confirmed before the task is acknowledged.
         match tokio::try_join!(started, finished) {
             Ok(_) => Outcome::Done,
-            Err(error) => Outcome::Retry(error.to_string()),
+            Err(error) => Outcome::Unavailable(error.to_string()),
         }
     }
 }
 
 impl OnTaskCreated {
-    fn attempt(&self, task: &Task) -> Attempt {
+    fn attempt(&self, task: &Task, attempt: u32) -> Attempt {
         Attempt {
             task_id: task.id,
             object_id: task.object_id,
@@ -58,7 +52,7 @@ impl OnTaskCreated {
             parts: task.parts,
             operation: task.operation.clone(),
             round: task.round,
-            attempt: FIRST_ATTEMPT,
+            attempt,
             processor: self.processor.clone(),
         }
     }

@@ -6,16 +6,23 @@ use std::{
 };
 
 use bus::{
-    WorkQueue,
+    Slots, WorkQueue,
     events::{OperationName, TaskFinished, TaskStarted},
 };
 use chassis::{Context, Service, config::ConfigError};
 use operations::Catalogue;
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{config::Config, on_task_created::OnTaskCreated};
+
+/// How often executing a task is tried.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// How many more tasks are held while they take next to no time, so that many wait together to be confirmed; with
+/// `MAX_EVENT_BYTES` it bounds the memory, 256 MiB of parts as they came.
+const BURST: u16 = 64;
 
 /// The service.
 pub struct Processor {
@@ -49,7 +56,7 @@ impl Service for Processor {
             "offers its operations"
         );
         // One bound for all operations together.
-        let slots = Arc::new(Semaphore::new(usize::from(concurrency)));
+        let slots = Slots::new(concurrency);
         let mut queues = JoinSet::new();
         for name in self.catalogue.names() {
             let name: OperationName = name.parse()?;
@@ -57,16 +64,17 @@ impl Service for Processor {
             bus.ensure::<TaskFinished>(&name).await;
             let tasks = WorkQueue {
                 queue: bus.topology().processor(&name),
+                slots: slots.clone(),
                 // Half of them execute while the others wait to be confirmed. Not more: what is held here counts
                 // against every task in it when this process crashes, and other processors do not get it.
-                concurrency: concurrency * 2,
                 prefetch: concurrency * 2,
+                burst: BURST,
+                max_attempts: MAX_ATTEMPTS,
                 grace,
             };
             let handler = OnTaskCreated {
                 bus: bus.clone(),
                 operation: self.catalogue.get(name.as_str())?,
-                slots: slots.clone(),
                 process_time: self.config.process_time,
                 processor: self.config.processor.clone(),
             };

@@ -36,6 +36,8 @@ const MAX_BATCH_EVENTS: u16 = 500;
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// How long an event waits for others to share its transaction.
 const MAX_BATCH_WAIT: Duration = Duration::from_millis(20);
+/// How long a pause ends the wait: whoever waits for the one object that is under way gets it sooner.
+const MAX_BATCH_PAUSE: Duration = Duration::from_millis(2);
 /// How often it is tried to become the owner of the file.
 const OWNER_RETRY: Duration = Duration::from_secs(1);
 
@@ -102,18 +104,35 @@ impl Service for Statistics {
 }
 
 impl Statistics {
+    /// Opens the record now, for a process that would rather not run than wait for whoever owns it.
+    ///
+    /// # Errors
+    /// If another process owns it, or it cannot be opened.
+    pub async fn open_now(&self) -> anyhow::Result<()> {
+        let path = self.database.path();
+        match Record::try_open(path, Catalogue::built_in()).await? {
+            Some(record) => self.opened(record),
+            None => bail!("another process owns {}", path.display()),
+        };
+        Ok(())
+    }
+
+    fn opened(&self, record: Record) -> Arc<Record> {
+        info!("the record is {}", self.database.path().display());
+        self.health.well();
+        Arc::clone(self.record.get_or_init(|| Arc::new(record)))
+    }
+
     /// Opens the record, as soon as no other process owns it.
     async fn open(&self) -> anyhow::Result<Arc<Record>> {
+        if let Some(record) = self.record.get() {
+            return Ok(Arc::clone(record));
+        }
         let path = self.database.path();
         let mut waiting = false;
         loop {
             if let Some(record) = Record::try_open(path, Catalogue::built_in()).await? {
-                let record = Arc::new(record);
-                // Only this function sets it, once.
-                let _ = self.record.set(Arc::clone(&record));
-                self.health.well();
-                info!("the record is {}", path.display());
-                return Ok(record);
+                return Ok(self.opened(record));
             }
             if !waiting {
                 let reason = format!("waiting: another process owns {}", path.display());
@@ -165,6 +184,7 @@ impl Statistics {
             max_events: MAX_BATCH_EVENTS,
             max_bytes: MAX_BATCH_BYTES,
             max_wait: MAX_BATCH_WAIT,
+            max_pause: MAX_BATCH_PAUSE,
             grace: self.grace,
         }
     }

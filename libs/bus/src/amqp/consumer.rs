@@ -9,11 +9,15 @@ use lapin::{
     options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
     types::FieldTable,
 };
-use tokio::{sync::mpsc, time::interval};
+use tokio::{
+    runtime::Handle,
+    sync::mpsc,
+    time::{interval, timeout},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    convert, declare,
+    CLOSE_TIMEOUT, convert, declare,
     link::{IDLE_CHECK, Link, LinkError, in_time},
     status::Status,
     supervise::{Part, supervise},
@@ -83,6 +87,7 @@ impl Part for Consumer {
         let (channel, mut deliveries) = in_time(self.open()).await?;
         self.status.up(&self.name());
         let mut idle = interval(IDLE_CHECK);
+        let Closing(channel) = &channel;
         loop {
             tokio::select! {
                 delivery = deliveries.next() => {
@@ -104,14 +109,15 @@ impl Part for Consumer {
 }
 
 impl Consumer {
-    async fn open(&self) -> Result<(Channel, lapin::Consumer), LinkError> {
-        let channel = self.link.connection().await?.create_channel().await?;
-        let queue = self.declare(&channel).await?;
+    async fn open(&self) -> Result<(Closing, lapin::Consumer), LinkError> {
+        let closing = Closing(self.link.connection().await?.create_channel().await?);
+        let Closing(channel) = &closing;
+        let queue = self.declare(channel).await?;
         channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
         let any_tag = "".into();
         let options = BasicConsumeOptions::default();
         let consumer = channel.basic_consume(queue.as_str().into(), any_tag, options, FieldTable::default()).await?;
-        Ok((channel, consumer))
+        Ok((closing, consumer))
     }
 
     async fn declare(&self, channel: &Channel) -> Result<String, LinkError> {
@@ -138,6 +144,22 @@ impl Consumer {
             delivery.data,
         );
         Arrival { session: self.session, acker: delivery.acker, earlier_deliveries, message }
+    }
+}
+
+/// A channel that is closed when it is dropped. lapin does that too, but not if whoever waited for the consumer to begin
+/// has gone (a subscription that was dropped at once, a broker that took too long): the consumer would live on at the broker,
+/// and hold messages that nobody gets.
+struct Closing(Channel);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if let Ok(runtime) = Handle::try_current()
+            && self.0.status().connected()
+        {
+            let channel = self.0.clone();
+            runtime.spawn(async move { timeout(CLOSE_TIMEOUT, channel.close(200, "bye".into())).await });
+        }
     }
 }
 

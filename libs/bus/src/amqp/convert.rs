@@ -14,6 +14,9 @@ use crate::message::{Headers, Message};
 const PERSISTENT: u8 = 2;
 /// How often a quorum queue has delivered the message before.
 const DELIVERY_COUNT: &str = "x-delivery-count";
+/// What else the broker writes into headers, or the beginnings of it: how a message died, where first and last, how often it
+/// was acquired.
+const BROKERS_OWN: [&str; 4] = ["x-death", "x-first-death-", "x-last-death-", "x-acquired-count"];
 
 pub(super) fn properties(message: &Message) -> BasicProperties {
     let headers: FieldTable = message
@@ -56,6 +59,7 @@ pub(super) fn message(
     let text = |field: &Option<ShortString>| field.as_ref().map(ToString::to_string);
     // The broker's word, and only as long as it says it: a copy would carry it on as if it were ours.
     let count = headers.remove(DELIVERY_COUNT).and_then(|count| count.as_u64());
+    headers.retain(|name, _| !BROKERS_OWN.iter().any(|own| name.starts_with(own)));
     let message = Message {
         exchange: exchange.to_string(),
         routing_key: routing_key.to_string(),

@@ -6,9 +6,10 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{retry_delay, set_aside};
+use super::{delay, set_aside};
 use crate::{
     bus::Bus,
+    copies,
     envelope::{AnyEvent, Received, decode_any},
     topology::Queue,
     transport::{Acknowledge, Delivery, Receipt, Source, Subscription},
@@ -36,8 +37,10 @@ pub struct Batches {
     pub max_events: u16,
     /// A batch that has this many bytes takes no more events.
     pub max_bytes: usize,
-    /// A batch is handled at the latest so long after its first event came.
+    /// A batch is handled at the latest so long after its first event came,
     pub max_wait: Duration,
+    /// and as soon as no event has come for so long: then it is not worth to wait for more.
+    pub max_pause: Duration,
     /// How long the batch in hand may take to end after `shutdown`; then it goes back.
     pub grace: Duration,
 }
@@ -69,14 +72,14 @@ impl Batches {
     /// The next batch; empty when the bus is closed.
     async fn collect(&self, subscription: &mut dyn Subscription) -> Vec<Delivery> {
         let mut batch = Vec::new();
-        let Some(first) = subscription.next().await else {
+        let Some(first) = next(subscription).await else {
             return batch;
         };
         let mut bytes = first.message.body.len();
         batch.push(first);
         let end = Instant::now() + self.max_wait;
         while batch.len() < usize::from(self.max_events) && bytes < self.max_bytes {
-            match timeout_at(end, subscription.next()).await {
+            match timeout_at(end, next(subscription)).await {
                 Ok(Some(delivery)) => {
                     bytes += delivery.message.body.len();
                     batch.push(delivery);
@@ -100,13 +103,20 @@ impl Batches {
         }
         let mut tries = 0;
         while let Err(reason) = handler.handle(&events).await {
-            let delay = retry_delay(tries);
+            let delay = delay(tries);
             warn!(queue = self.queue.name, retry_in = ?delay, "batch not done: {reason}");
             sleep(delay).await;
             tries += 1;
         }
         metrics::counter!("ebs_bus_delivered_total", "queue" => self.queue.name.clone()).increment(batch.len() as u64);
     }
+}
+
+/// The next delivery, as it was published: it may be a dead letter's that was redriven.
+async fn next(subscription: &mut dyn Subscription) -> Option<Delivery> {
+    let mut delivery = subscription.next().await?;
+    copies::restore(&mut delivery.message);
+    Some(delivery)
 }
 
 /// Acknowledges the whole batch: all of it is done, and so is all that came before.

@@ -2,10 +2,15 @@
 
 mod batches;
 mod broadcast;
+mod burst;
+mod caution;
+mod lanes;
+mod slots;
 mod unacknowledged;
+mod work;
 mod work_queue;
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use tokio::time::sleep;
 use tracing::{error, warn};
@@ -13,27 +18,32 @@ use tracing::{error, warn};
 pub use self::{
     batches::{Batches, HandleBatch},
     broadcast::Hear,
+    slots::{Slot, Slots},
     work_queue::{Handle, WorkQueue},
 };
-use crate::{bus::Bus, message::Message};
+use crate::{bus::Bus, message::Message, topology::RETRY_DELAYS, transport::PublishError};
 
-/// The waits before a message is tried again, the last one again and again. They are spent with the message
-/// in hand, so they count against the queue's concurrency.
-const RETRY_DELAYS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30)];
-
-/// The wait before try number `tries` (from 0) is repeated.
-fn retry_delay(tries: usize) -> Duration {
-    RETRY_DELAYS[tries.min(RETRY_DELAYS.len() - 1)]
+/// The wait after failure number `failures` (from 0), whether the message is kept in hand meanwhile or lies in a retry queue.
+fn delay(failures: usize) -> Duration {
+    RETRY_DELAYS[failures.min(RETRY_DELAYS.len() - 1)]
 }
 
 /// Sets a message aside, however long it takes: until then it is not acknowledged.
 async fn set_aside(bus: &Bus, queue: &str, message: &Message, reason: &str) {
     error!(queue, message.id, message.kind, reason, "set aside");
-    let mut tries = 0;
-    while let Err(error) = bus.set_aside(queue, message, reason).await {
-        let delay = retry_delay(tries);
-        warn!(queue, message.id, retry_in = ?delay, "not set aside: {error}");
+    until_published(queue, message, || bus.set_aside(queue, message, reason)).await;
+}
+
+/// Publishes what takes a message's place, however long it takes.
+async fn until_published<F>(queue: &str, message: &Message, publish: impl Fn() -> F)
+where
+    F: Future<Output = Result<(), PublishError>>,
+{
+    let mut failures = 0;
+    while let Err(error) = publish().await {
+        let delay = delay(failures);
+        warn!(queue, message.id, retry_in = ?delay, "kept in hand, its copy was not published: {error}");
         sleep(delay).await;
-        tries += 1;
+        failures += 1;
     }
 }

@@ -1,24 +1,28 @@
 //! A shared queue of one type of event: each is given to one consumer, several at a time.
 
-use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
 use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep, timeout_at},
+    task::{JoinError, JoinSet},
+    time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{retry_delay, set_aside, unacknowledged::Unacknowledged};
+use super::{
+    Slot, Slots,
+    burst::{self, Burst},
+    caution::{Caution, Treatment},
+    lanes::{Lane, Lanes},
+    work::Work,
+};
 use crate::{
     bus::Bus,
-    envelope::{Received, decode},
+    envelope::Received,
     events::Event,
-    message::Message,
     outcome::Outcome,
     topology::Queue,
-    transport::{Delivery, Receipt, Source, Subscription},
+    transport::{Delivery, Receipt},
 };
 
 /// Reacts to one type of event.
@@ -26,8 +30,8 @@ use crate::{
 /// A handler is idempotent: the same event may come twice, also at the same time elsewhere, and what it
 /// causes must then be the same again. When it answers [`Outcome::Done`], what it caused is durable.
 pub trait Handle<E: Event>: Send + Sync + 'static {
-    /// Reacts to `event`.
-    fn handle(&self, event: Received<E>) -> impl Future<Output = Outcome> + Send;
+    /// Reacts to `event`. The slot is dropped as soon as nothing is left but to wait.
+    fn handle(&self, event: Received<E>, slot: Slot) -> impl Future<Output = Outcome> + Send;
 }
 
 /// How to consume a work queue.
@@ -35,11 +39,16 @@ pub trait Handle<E: Event>: Send + Sync + 'static {
 pub struct WorkQueue {
     /// The queue.
     pub queue: Queue,
-    /// How many events are in the handler at a time.
-    pub concurrency: u16,
-    /// How many are held here, those in the handler included: a crash counts against each of them, so not
-    /// many more than the handler takes at a time.
+    /// How many events are worked on at a time.
+    pub slots: Slots,
+    /// How many are held here, those in the handler included: a crash counts against each of them, and nobody else gets them,
+    /// so not many more than are worked on at a time.
     pub prefetch: u16,
+    /// How many more may be held here as long as all of them would be worked off within half a second: most of the time of
+    /// an event that is worked on quickly goes by until what came of it is durable.
+    pub burst: u16,
+    /// An event of which so many attempts failed is set aside; at least 1.
+    pub max_attempts: u32,
     /// How long the events in the handler may take to end after `shutdown`; then they go back.
     pub grace: Duration,
 }
@@ -47,80 +56,153 @@ pub struct WorkQueue {
 impl WorkQueue {
     /// Consumes until `shutdown`. What is in the handler then is finished, within the grace.
     pub async fn run<E: Event, H: Handle<E>>(self, bus: Bus, handler: Arc<H>, shutdown: CancellationToken) {
-        let source = Source::Shared(self.queue.clone());
-        let mut subscription = bus.subscribe(source, self.prefetch);
-        let mut in_hand = Unacknowledged::default();
-        let mut working = JoinSet::new();
-        let name: Arc<str> = self.queue.name.as_str().into();
+        tokio::select! {
+            () = bus.ensure_ways_on(&self.queue) => {}
+            () = shutdown.cancelled() => return,
+        }
+        let lanes = Lanes::open(bus.clone(), self.queue.clone(), self.prefetch, self.burst);
+        let work = Arc::new(Work::new(bus, self.queue, self.slots.clone(), self.max_attempts, handler));
+        let caution = Caution::at_start(Instant::now());
+        let (working, burst) = (JoinSet::new(), Burst::new(self.slots.clone(), self.burst));
+        let mut consumer = Consumer { work, lanes, next: None, burst, working, caution, suspect: None };
         loop {
-            let room = working.len() < usize::from(self.concurrency);
+            let takes = consumer.caution.takes() && consumer.next.is_none();
+            let waits_since = consumer.next.as_ref().map(|next| next.since);
             tokio::select! {
+                // In this order: after the shutdown, what has ended makes room for nothing more.
+                biased;
                 () = shutdown.cancelled() => break,
-                Some(done) = working.join_next() => {
-                    acknowledge(&mut *subscription, &mut in_hand, done, &mut working).await;
-                }
-                delivery = subscription.next(), if room => {
-                    let Some(delivery) = delivery else { break };
-                    in_hand.insert(delivery.receipt);
-                    metrics::counter!("ebs_bus_delivered_total", "queue" => name.to_string())
-                        .increment(1);
-                    working.spawn(work(bus.clone(), name.clone(), handler.clone(), delivery));
+                Some(done) = consumer.working.join_next() => consumer.end(done).await,
+                slot = self.slots.take(), if waits_since.is_some() => consumer.begin(slot),
+                () = burst::is_over(waits_since) => consumer.end_burst(),
+                next = consumer.lanes.next(), if takes => {
+                    let Some((lane, delivery)) = next else { break };
+                    consumer.meet(lane, delivery);
                 }
             }
         }
+        consumer.next = None;
         let end = Instant::now() + self.grace;
-        while let Ok(Some(done)) = timeout_at(end, working.join_next()).await {
-            acknowledge(&mut *subscription, &mut in_hand, done, &mut working).await;
+        while let Ok(Some(done)) = timeout_at(end, consumer.working.join_next()).await {
+            consumer.acknowledge(done).await;
         }
     }
 }
 
-/// Brings one message to its end: done, or set aside. Returns only then.
-async fn work<E: Event, H: Handle<E>>(bus: Bus, queue: Arc<str>, handler: Arc<H>, delivery: Delivery) -> Receipt {
-    let message = delivery.message;
-    let mut tries = 0;
-    loop {
-        // A panic is the handler's defect with this message, which another try would only repeat.
-        let outcome = AssertUnwindSafe(handle(&bus, &*handler, &message)).catch_unwind().await;
-        match outcome.unwrap_or_else(|_| Outcome::Reject("the handler panicked".to_owned())) {
-            Outcome::Done => break,
-            Outcome::Reject(reason) => {
-                set_aside(&bus, &queue, &message, &reason).await;
-                break;
+/// What was delivered, and by which lane.
+type Taken = (Lane, Receipt);
+
+/// A delivery that waits for a slot.
+struct Next {
+    lane: Lane,
+    delivery: Delivery,
+    since: Instant,
+}
+
+struct Consumer<E, H> {
+    work: Arc<Work<E, H>>,
+    lanes: Lanes,
+    /// The only delivery of all that are held that has left its lane and is not in the handler.
+    next: Option<Next>,
+    burst: Burst,
+    /// What is in the handler.
+    working: JoinSet<Taken>,
+    caution: Caution,
+    /// A suspect that waits for the handler to be empty.
+    suspect: Option<Delivery>,
+}
+
+impl<E: Event, H: Handle<E>> Consumer<E, H> {
+    /// Takes a delivery in hand.
+    fn meet(&mut self, lane: Lane, delivery: Delivery) {
+        let queue = &self.work.queue.name;
+        metrics::counter!("ebs_bus_delivered_total", "queue" => queue.clone()).increment(1);
+        let now = Instant::now();
+        match self.caution.meet(delivery.earlier_deliveries, now) {
+            Treatment::Together => {
+                if self.caution == Caution::Free {
+                    self.lanes.open_second();
+                }
+                self.next = Some(Next { lane, delivery, since: now });
             }
-            Outcome::Retry(reason) => {
-                let delay = retry_delay(tries);
-                warn!(queue = %queue, message.id, retry_in = ?delay, "not done: {reason}");
-                sleep(delay).await;
-                tries += 1;
+            Treatment::Alone => {
+                let Delivery { message, earlier_deliveries, .. } = &delivery;
+                warn!(queue, message.id, earlier_deliveries, "delivered again and again: to be executed alone");
+                // On another lane it is handed back with all the others there, and comes by the first.
+                self.suspect = (lane == Lane::First).then_some(delivery);
+                self.clear();
+            }
+            Treatment::GiveUp => {
+                let (work, Delivery { receipt, earlier_deliveries, message }) = (self.work.clone(), delivery);
+                self.working.spawn(async move {
+                    work.give_up(message, earlier_deliveries).await;
+                    (lane, receipt)
+                });
             }
         }
     }
-    delivery.receipt
-}
 
-async fn handle<E: Event, H: Handle<E>>(bus: &Bus, handler: &H, message: &Message) -> Outcome {
-    match decode::<E>(message, bus.max_event_bytes()) {
-        Ok(event) => handler.handle(event).await,
-        Err(error) => Outcome::Reject(error.to_string()),
+    /// Begins to work on the next one.
+    fn begin(&mut self, slot: Slot) {
+        if let Some(Next { lane, delivery, .. }) = self.next.take() {
+            self.execute(lane, delivery, slot);
+            if self.caution == Caution::Free && self.burst.begins(Instant::now()) {
+                self.lanes.open_burst();
+            }
+        }
     }
-}
 
-/// Acknowledges what is done: this one, and whatever else ended meanwhile.
-async fn acknowledge(
-    subscription: &mut dyn Subscription,
-    in_hand: &mut Unacknowledged,
-    done: Result<Receipt, tokio::task::JoinError>,
-    working: &mut JoinSet<Receipt>,
-) {
-    let mut ended = Some(done);
-    while let Some(done) = ended {
-        let receipt = done.expect("handlers' panics are caught, and none is aborted here");
-        in_hand.done(receipt);
-        ended = working.try_join_next();
+    /// Works are not done quickly any more: what is not begun goes to whoever has time.
+    fn end_burst(&mut self) {
+        if self.lanes.close_burst() {
+            self.burst.ended(Instant::now());
+            self.next.take_if(|next| next.lane == Lane::Burst);
+        }
+        if let Some(next) = &mut self.next {
+            next.since = Instant::now();
+        }
     }
-    for (receipt, scope) in in_hand.take() {
-        // A delivery that was lost comes again; the handler is idempotent.
-        let _ = subscription.acknowledge(receipt, scope).await;
+
+    fn execute(&mut self, lane: Lane, Delivery { receipt, message, .. }: Delivery, slot: Slot) {
+        let work = self.work.clone();
+        self.working.spawn(async move {
+            work.execute(message, slot).await;
+            (lane, receipt)
+        });
+    }
+
+    /// Ends what is done, and goes on with what waited for it.
+    async fn end(&mut self, done: Result<Taken, JoinError>) {
+        self.acknowledge(done).await;
+        self.clear();
+    }
+
+    /// Once the handler is empty: hands back what is held if that is what it was emptied for, and executes the suspect.
+    fn clear(&mut self) {
+        if !self.working.is_empty() || self.caution.takes() {
+            return;
+        }
+        self.lanes.close_second();
+        let suspect = self.suspect.take();
+        self.caution.cleared(suspect.is_some(), Instant::now());
+        if let Some(delivery) = suspect {
+            let (work, Delivery { receipt, message, .. }) = (self.work.clone(), delivery);
+            self.working.spawn(async move {
+                let slot = work.slots.take().await;
+                work.execute(message, slot).await;
+                (Lane::First, receipt)
+            });
+        }
+    }
+
+    /// Acknowledges what is done: this one, and whatever else ended meanwhile.
+    async fn acknowledge(&mut self, done: Result<Taken, JoinError>) {
+        let mut ended = Some(done);
+        let mut all = Vec::new();
+        while let Some(done) = ended {
+            all.push(done.expect("handlers' panics are caught, and none is aborted here"));
+            ended = self.working.try_join_next();
+        }
+        self.lanes.acknowledge(&all).await;
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct TaskReport<'a> {
 impl<'a> Batch<'a> {
     pub(crate) fn of(events: &'a [Received<AnyEvent>]) -> Self {
         let mut batch = Self::default();
-        for Received { envelope, event } in events {
+        for Received { envelope, event, .. } in events {
             let at = envelope.time.as_microsecond();
             match event {
                 AnyEvent::ObjectCreated(event) => batch.object_created(event),

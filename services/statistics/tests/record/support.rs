@@ -230,7 +230,7 @@ pub fn received(event: AnyEvent, at_ms: i64) -> AnEvent {
         causation_id: None,
         traceparent: None,
     };
-    Received { envelope, event }
+    Received { envelope, attempt: 1, event }
 }
 
 /// Completes when `condition` holds; panics when it does not within some seconds.

@@ -1,0 +1,124 @@
+//! The subscriptions by which a work queue is consumed.
+//!
+//! How much a subscription holds is fixed when it begins, and the only way to hand back what it holds is to drop it. So
+//! there is a first lane for one message, always, and a second for all others, only while the consumer is free. That way a
+//! consumer begins careful at no cost: the second lane opens beside the first message, which is neither waited for nor
+//! handed back. And it becomes careful by dropping the second lane, while a suspect on the first can stay. The third lane is
+//! for more of them while they are done quickly; it is dropped when that changes.
+
+use std::future::pending;
+
+use super::unacknowledged::Unacknowledged;
+use crate::{
+    bus::Bus,
+    topology::Queue,
+    transport::{Delivery, Receipt, Source, Subscription},
+};
+
+/// Which of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    First,
+    Second,
+    Burst,
+}
+
+pub(super) struct Lanes {
+    bus: Bus,
+    queue: Queue,
+    /// How many messages the second lane holds.
+    others: u16,
+    /// How many the third holds.
+    more: u16,
+    first: Open,
+    second: Option<Open>,
+    burst: Option<Open>,
+}
+
+/// A subscription, and what it delivered.
+struct Open {
+    subscription: Box<dyn Subscription>,
+    in_hand: Unacknowledged,
+}
+
+impl Lanes {
+    /// Opens the first lane; it and the second together hold `prefetch` messages, the third `burst`.
+    pub(super) fn open(bus: Bus, queue: Queue, prefetch: u16, burst: u16) -> Self {
+        let first = Open::new(&bus, &queue, 1);
+        Self { bus, queue, others: prefetch.saturating_sub(1), more: burst, first, second: None, burst: None }
+    }
+
+    pub(super) fn open_second(&mut self) {
+        // A prefetch of 0 would be none at all.
+        if self.second.is_none() && self.others > 0 {
+            self.second = Some(Open::new(&self.bus, &self.queue, self.others));
+        }
+    }
+
+    /// Hands back what the second lane and the third hold.
+    pub(super) fn close_second(&mut self) {
+        self.second = None;
+        self.burst = None;
+    }
+
+    pub(super) fn open_burst(&mut self) {
+        if self.burst.is_none() && self.more > 0 {
+            self.burst = Some(Open::new(&self.bus, &self.queue, self.more));
+        }
+    }
+
+    /// Hands back what the third lane holds; whether it was open.
+    pub(super) fn close_burst(&mut self) -> bool {
+        self.burst.take().is_some()
+    }
+
+    /// The next message of any; none when the bus was closed. Safe to drop.
+    pub(super) async fn next(&mut self) -> Option<(Lane, Delivery)> {
+        let (lane, delivery) = tokio::select! {
+            delivery = self.first.subscription.next() => (Lane::First, delivery?),
+            delivery = next(&mut self.second) => (Lane::Second, delivery?),
+            delivery = next(&mut self.burst) => (Lane::Burst, delivery?),
+        };
+        if let Some(open) = self.get(lane) {
+            open.in_hand.insert(delivery.receipt);
+        }
+        Some((lane, delivery))
+    }
+
+    /// Acknowledges what is done, of these and of earlier ones.
+    pub(super) async fn acknowledge(&mut self, done: &[(Lane, Receipt)]) {
+        for (lane, receipt) in done {
+            if let Some(open) = self.get(*lane) {
+                open.in_hand.done(*receipt);
+            }
+        }
+        for open in [Some(&mut self.first), self.second.as_mut(), self.burst.as_mut()].into_iter().flatten() {
+            for (receipt, scope) in open.in_hand.take() {
+                // A delivery that was lost comes again; the handler is idempotent.
+                let _ = open.subscription.acknowledge(receipt, scope).await;
+            }
+        }
+    }
+
+    fn get(&mut self, lane: Lane) -> Option<&mut Open> {
+        match lane {
+            Lane::First => Some(&mut self.first),
+            Lane::Second => self.second.as_mut(),
+            Lane::Burst => self.burst.as_mut(),
+        }
+    }
+}
+
+async fn next(lane: &mut Option<Open>) -> Option<Delivery> {
+    match lane {
+        Some(open) => open.subscription.next().await,
+        None => pending().await,
+    }
+}
+
+impl Open {
+    fn new(bus: &Bus, queue: &Queue, prefetch: u16) -> Self {
+        let subscription = bus.subscribe(Source::Shared(queue.clone()), prefetch);
+        Self { subscription, in_hand: Unacknowledged::default() }
+    }
+}

@@ -1,0 +1,83 @@
+//! One message of a work queue, from its delivery to its end.
+
+use std::{marker::PhantomData, panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt;
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::{Handle, Slot, Slots, delay, set_aside, until_published};
+use crate::{
+    bus::Bus, copies, envelope::decode, events::Event, headers::attempt, message::Message, outcome::Outcome,
+    topology::Queue,
+};
+
+/// What every message of a queue is brought to its end with.
+pub(super) struct Work<E, H> {
+    bus: Bus,
+    pub(super) queue: Queue,
+    pub(super) slots: Slots,
+    max_attempts: u32,
+    handler: Arc<H>,
+    event: PhantomData<fn(E)>,
+}
+
+impl<E: Event, H: Handle<E>> Work<E, H> {
+    pub(super) fn new(bus: Bus, queue: Queue, slots: Slots, max_attempts: u32, handler: Arc<H>) -> Self {
+        Self { bus, queue, slots, max_attempts, handler, event: PhantomData }
+    }
+
+    /// Brings a message to its end: done, set aside, or sent on to its next attempt. Returns only then.
+    pub(super) async fn execute(&self, mut message: Message, mut slot: Slot) {
+        copies::restore(&mut message);
+        let mut tries = 0;
+        loop {
+            // A panic is the handler's defect with this message, which another try would only repeat.
+            let outcome = AssertUnwindSafe(self.handle(&message, slot)).catch_unwind().await;
+            match outcome.unwrap_or_else(|_| Outcome::Reject("the handler panicked".to_owned())) {
+                Outcome::Done => return,
+                Outcome::Reject(reason) => return self.set_aside(&message, &reason).await,
+                Outcome::Retry(reason) => return self.retry(&message, &reason).await,
+                Outcome::Unavailable(reason) => {
+                    let delay = delay(tries);
+                    warn!(queue = self.queue.name, message.id, retry_in = ?delay, "kept in hand: {reason}");
+                    sleep(delay).await;
+                    slot = self.slots.take().await;
+                    tries += 1;
+                }
+            }
+        }
+    }
+
+    /// Sets a message aside that was delivered again and again.
+    pub(super) async fn give_up(&self, mut message: Message, earlier_deliveries: u64) {
+        copies::restore(&mut message);
+        let reason = format!(
+            "delivered {earlier_deliveries} times before and never done: whoever executes it crashes, or takes too long"
+        );
+        self.set_aside(&message, &reason).await;
+    }
+
+    async fn handle(&self, message: &Message, slot: Slot) -> Outcome {
+        match decode::<E>(message, self.bus.max_event_bytes()) {
+            Ok(event) => self.handler.handle(event, slot).await,
+            Err(error) => Outcome::Reject(error.to_string()),
+        }
+    }
+
+    async fn retry(&self, message: &Message, reason: &str) {
+        let attempt = attempt(message);
+        if attempt >= self.max_attempts {
+            return self.set_aside(message, &format!("attempts used up ({attempt}): {reason}")).await;
+        }
+        let failed_before = usize::try_from(attempt - 1).unwrap_or(usize::MAX);
+        let delay = delay(failed_before);
+        warn!(queue = self.queue.name, message.id, attempt, retry_in = ?delay, "to be tried again: {reason}");
+        let publish = || self.bus.retry_later(&self.queue, message, attempt + 1, delay);
+        until_published(&self.queue.name, message, publish).await;
+    }
+
+    async fn set_aside(&self, message: &Message, reason: &str) {
+        set_aside(&self.bus, &self.queue.name, message, reason).await;
+    }
+}
