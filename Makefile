@@ -3,17 +3,20 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt audit images push check-containers validate-kubernetes
+.PHONY: help run run-services test lint fmt audit images push check-containers validate-kubernetes
 
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Cargo.toml)
 REVISION = $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 SERVICES := datagen distributor processor statistics
-SHELL_SCRIPTS = $(shell grep -rlE '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts .ci)
+SHELL_SCRIPTS = $(shell grep -rlE '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts .ci benches)
 
 help: ## lists these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 22
 
-run: ## the whole system on this machine, with a RabbitMQ of its own unless QUEUE_URL names one
+run: ## the whole system in one process, which needs nothing but Rust; the same as `cargo run --release`
+	@cargo run --release --locked
+
+run-services: ## the four services on this machine, over a RabbitMQ of their own unless QUEUE_URL names one
 	@scripts/run
 
 test: ## all tests, with a RabbitMQ of their own
@@ -22,6 +25,14 @@ test: ## all tests, with a RabbitMQ of their own
 	scripts/setup-tool sqlite3 >/dev/null
 	cargo build --workspace --bins --locked
 	scripts/broker with auto cargo test --workspace --locked
+
+bench: ## what it costs: throughput, latency, memory, beside the broker's own ceiling and a peer; ARGS=--quick for a first look
+	scripts/broker install
+	scripts/setup-tool strace >/dev/null || true
+	cargo build --release --workspace --bins --bench system --locked
+	mkdir -p target/bench
+	@# On the disk of the repository: /tmp may be memory, where nothing is durable and everything fast.
+	TMPDIR=$(CURDIR)/target/bench cargo bench --workspace --bench system --locked -- $(ARGS)
 
 lint: ## format, clippy, documentation, licences and sources, unused dependencies, shell scripts
 	cargo fmt --all --check

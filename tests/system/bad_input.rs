@@ -2,13 +2,17 @@
 
 use reqwest::{Method, header::CONTENT_TYPE};
 use serde_json::{Value, json};
-use testkit::{Options, System, shared_broker_url};
+use testkit::{Options, System};
 
-use crate::kit::figure;
+use crate::kit::{everywhere, figure};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn bad_requests_are_problems_that_say_what_is_allowed() {
-    let system = System::start(Options::on(shared_broker_url()).set("MAX_EVENT_BYTES", "64KiB")).await.unwrap();
+everywhere! {
+    bad_requests_are_problems_that_say_what_is_allowed,
+    an_object_whose_event_would_be_too_long_is_refused_at_the_door,
+}
+
+async fn bad_requests_are_problems_that_say_what_is_allowed(options: Options) {
+    let system = System::start(options.set("MAX_EVENT_BYTES", "64KiB")).await.unwrap();
     let long = "word ".repeat(20_000);
     let nested = format!(r#"{{"operation":"nop","data":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
     for (method, path, media_type, body, status, told) in [
@@ -50,9 +54,8 @@ async fn bad_requests_are_problems_that_say_what_is_allowed() {
     assert_eq!(figure(&system, "objects created").await, 1.0, "nothing that was refused is counted");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_object_whose_event_would_be_too_long_is_refused_at_the_door() {
-    let system = System::start(Options::on(shared_broker_url()).set("MAX_EVENT_BYTES", "64KiB")).await.unwrap();
+async fn an_object_whose_event_would_be_too_long_is_refused_at_the_door(options: Options) {
+    let system = System::start(options.set("MAX_EVENT_BYTES", "64KiB")).await.unwrap();
     // Short enough as a body, too long as the event that it would become: each quote takes two bytes in JSON.
     let quotes = "\"".repeat(60_000);
     let request = system.client().post(system.url_of("datagen", "/api/objects"));

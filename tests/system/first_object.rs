@@ -3,11 +3,17 @@
 use serde_json::{Value, json};
 use testkit::{Options, System, shared_broker_url};
 
-use crate::kit::{figure, partials, totals};
+use crate::kit::{everywhere, figure, partials, totals};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_object_without_a_body_is_generated_split_in_three_processed_and_counted() {
-    let system = System::start(Options::on(shared_broker_url())).await.unwrap();
+everywhere! {
+    an_object_without_a_body_is_generated_split_in_three_processed_and_counted,
+    every_way_to_ask_leads_to_the_same_door,
+    the_same_request_again_is_the_same_object_and_counts_once,
+    the_figures_are_told_to_people_too,
+}
+
+async fn an_object_without_a_body_is_generated_split_in_three_processed_and_counted(options: Options) {
+    let system = System::start(options).await.unwrap();
     let answer = system.client().post(system.url_of("datagen", "/api/objects")).send().await.unwrap();
     assert_eq!(answer.status(), 201);
     let location = answer.headers()["location"].to_str().unwrap().to_owned();
@@ -48,9 +54,8 @@ async fn an_object_without_a_body_is_generated_split_in_three_processed_and_coun
     assert_eq!(statistics["tasks"]["processed"], 3, "{statistics}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_way_to_ask_leads_to_the_same_door() {
-    let system = System::start(Options::on(shared_broker_url()).set("DISTRIBUTION_COUNT", 5)).await.unwrap();
+async fn every_way_to_ask_leads_to_the_same_door(options: Options) {
+    let system = System::start(options.set("DISTRIBUTION_COUNT", 5)).await.unwrap();
     let mut ids = Vec::new();
     for path in ["/api/objects", "/api/objects/", "/objects", "/objects/"] {
         let answer = system.client().post(system.url_of("datagen", path)).send().await.unwrap();
@@ -84,9 +89,8 @@ async fn every_way_to_ask_leads_to_the_same_door() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_same_request_again_is_the_same_object_and_counts_once() {
-    let system = System::start(Options::on(shared_broker_url())).await.unwrap();
+async fn the_same_request_again_is_the_same_object_and_counts_once(options: Options) {
+    let system = System::start(options).await.unwrap();
     let submit = async |body: &'static str| -> Value {
         let request = system.client().post(system.url_of("datagen", "/api/objects")).header("idempotency-key", "k-1");
         let request = request.header("content-type", "text/plain").body(body);
@@ -128,9 +132,8 @@ async fn an_object_waits_for_a_processor_that_comes_later() {
     assert_eq!(finished["result"], json!([2, 3, 4, 5]));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_figures_are_told_to_people_too() {
-    let system = System::start(Options::on(shared_broker_url())).await.unwrap();
+async fn the_figures_are_told_to_people_too(options: Options) {
+    let system = System::start(options).await.unwrap();
     let object = system.submit(&json!({})).await.unwrap();
     system.finished(object["id"].as_str().unwrap()).await.unwrap();
     testkit::eventually(async || {

@@ -1,7 +1,39 @@
 //! What these tests share.
 
+use std::time::Duration;
+
+use bus::{
+    Queue, Source, Topology, Transport,
+    embedded::{Embedded, Limits},
+};
 use serde_json::Value;
 use testkit::{System, eventually, waiting_messages};
+use tokio::time::timeout;
+
+/// Makes each test two: of the four services over RabbitMQ, and of the one process on the embedded bus. The tests are
+/// functions of the [`testkit::Options`] of the system.
+macro_rules! everywhere {
+    ($($test:ident),+ $(,)?) => {
+        mod four_services {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    super::$test(testkit::Options::on(testkit::shared_broker_url())).await;
+                }
+            )+
+        }
+
+        mod one_process {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    super::$test(testkit::Options::embedded()).await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use everywhere;
 
 /// The headline figures, as the view shows them: name and value.
 pub async fn figure(system: &System, name: &str) -> f64 {
@@ -28,36 +60,84 @@ pub async fn totals(system: &System) -> std::collections::BTreeMap<String, u64> 
     totals.map(|total| (total["name"].as_str().unwrap().to_owned(), total["count"].as_u64().unwrap())).collect()
 }
 
-/// Waits until nothing is on its way, stops every service and sees that no message was left anywhere, set aside ones
+/// Waits until nothing is on its way, stops every process and sees that no message was left anywhere, set aside ones
 /// included.
-pub async fn stopped_with_empty_queues(system: &mut System, broker: &str) {
+pub async fn stopped_with_empty_queues(system: &mut System) {
+    if system.broker().is_none() {
+        return stopped_with_empty_bus(system).await;
+    }
     // Empty once is not enough: what was delivered a moment ago is not in the queue, and would go back into it.
     let mut times_empty = 0;
     eventually(async || {
-        let outbox = system.sqlite3("select count(*) from outbox").await.map_err(|error| error.to_string())?;
-        let waiting = waiting(system, broker).await;
-        times_empty = if outbox.trim() == "0" && waiting.is_empty() { times_empty + 1 } else { 0 };
+        let outbox = outbox(system).await;
+        let waiting = waiting(system).await;
+        times_empty = if outbox == "0" && waiting.is_empty() { times_empty + 1 } else { 0 };
         if times_empty >= 10 { Ok(()) } else { Err(format!("in the outbox {outbox}, waiting {waiting:?}")) }
     })
     .await;
+    stop_all(system).await;
+    assert_eq!(waiting(system).await, [], "messages are left");
+}
+
+/// Only whoever has the file can look into it, so that the process stops first, and goes on if it was too early.
+async fn stopped_with_empty_bus(system: &mut System) {
+    eventually(async || {
+        system.start_all().unwrap();
+        system.all_ready().await;
+        let outbox = outbox(system).await;
+        stop_all(system).await;
+        let waiting = waiting(system).await;
+        if outbox == "0" && waiting.is_empty() { Ok(()) } else { Err(format!("{outbox} and {waiting:?} are left")) }
+    })
+    .await;
+}
+
+async fn stop_all(system: &mut System) {
     for name in system.names() {
         system.stop(&name).await.unwrap();
     }
-    assert_eq!(waiting(system, broker).await, [], "messages are left");
+}
+
+async fn outbox(system: &System) -> String {
+    system.sqlite3("select count(*) from outbox").await.unwrap_or_else(|error| format!("{error:#}")).trim().to_owned()
 }
 
 /// The queues that are not empty, and how many messages wait in them.
-async fn waiting(system: &System, broker: &str) -> Vec<(String, u32)> {
-    let operations = ["nop", "plusone", "pow", "word-frequencies"].map(|name| format!("processor.{name}"));
-    let queues = ["distributor".to_owned(), "statistics".to_owned(), "dead".to_owned()];
+async fn waiting(system: &System) -> Vec<(String, u32)> {
+    let topology = Topology::new(system.exchange().to_owned());
+    let operations = ["nop", "plusone", "pow", "word-frequencies"].map(|name| name.parse().unwrap());
+    let mut queues = vec![topology.distributor(), topology.statistics(), topology.dead_letters()];
+    queues.extend(operations.iter().map(|operation| topology.processor(operation)));
+    let bus = match system.broker() {
+        Some(_) => None,
+        None => Some(Embedded::open(&system.bus_file(), Limits::default()).await.unwrap()),
+    };
     let mut waiting = Vec::new();
-    for queue in queues.into_iter().chain(operations) {
-        let queue = format!("{}.{queue}", system.exchange());
-        if let Some(count @ 1..) = waiting_messages(broker, &queue).await.unwrap() {
-            waiting.push((queue, count));
+    for queue in queues {
+        let count = match &bus {
+            Some(bus) => delivered(bus, &queue).await,
+            None => waiting_messages(system.broker().unwrap(), &queue.name).await.unwrap().unwrap_or_default(),
+        };
+        if count > 0 {
+            waiting.push((queue.name, count));
         }
     }
+    if let Some(bus) = bus {
+        bus.close().await;
+    }
     waiting
+}
+
+/// How many messages a queue of the embedded bus delivers; they stay in it.
+async fn delivered(bus: &Embedded, queue: &Queue) -> u32 {
+    /// What is in memory is delivered at once.
+    const PATIENCE: Duration = Duration::from_millis(100);
+    let mut subscription = bus.subscribe(Source::Shared(queue.clone()), u16::MAX);
+    let mut count = 0;
+    while let Ok(Some(_)) = timeout(PATIENCE, subscription.next()).await {
+        count += 1;
+    }
+    count
 }
 
 /// The results of an object's tasks, in order.

@@ -1,13 +1,17 @@
 //! Every operation, through every service: order kept, no element lost, whatever the number of parts.
 
 use serde_json::{Value, json};
-use testkit::{Options, System, shared_broker_url};
+use testkit::{Options, System};
 
-use crate::kit::partials;
+use crate::kit::{everywhere, partials};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn operations_give_what_they_give_here_whatever_the_number_of_parts() {
-    let system = System::start(Options::on(shared_broker_url()).processors(2)).await.unwrap();
+everywhere! {
+    operations_give_what_they_give_here_whatever_the_number_of_parts,
+    a_task_that_fails_fails_its_object_with_the_reason_and_nothing_else,
+}
+
+async fn operations_give_what_they_give_here_whatever_the_number_of_parts(options: Options) {
+    let system = System::start(options.processors(2)).await.unwrap();
     let seven: Vec<u64> = (0..7).collect();
     let cubes: Vec<u64> = seven.iter().map(|n| n.pow(3)).collect();
     for (submission, parts, result) in [
@@ -32,9 +36,8 @@ async fn operations_give_what_they_give_here_whatever_the_number_of_parts() {
     assert_eq!(partials(&object), [&json!([2, 3]), &json!([4, 5])], "partial results in the order of the parts");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_task_that_fails_fails_its_object_with_the_reason_and_nothing_else() {
-    let system = System::start(Options::on(shared_broker_url())).await.unwrap();
+async fn a_task_that_fails_fails_its_object_with_the_reason_and_nothing_else(options: Options) {
+    let system = System::start(options).await.unwrap();
     let overflow = json!({"operation": "pow", "parameters": {"exponent": 64}, "data": [1, 2, 3], "tasks": 3});
     let failing = system.submit(&overflow).await.unwrap();
     let sound = system.submit(&json!({"operation": "plusone", "data": [1]})).await.unwrap();

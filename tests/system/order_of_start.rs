@@ -49,6 +49,5 @@ async fn services_wait_for_the_broker_and_resume_by_themselves_when_it_was_kille
     assert_eq!(statistics["objects"]["succeeded"], OBJECTS, "{statistics}");
     assert_eq!(statistics["tasks"]["processed"], 3 * OBJECTS, "{statistics}");
     system.all_ready().await;
-    let url = broker.url();
-    stopped_with_empty_queues(&mut system, &url).await;
+    stopped_with_empty_queues(&mut system).await;
 }

@@ -1,4 +1,4 @@
-//! Every process killed (-9) three times while objects come in: exactly the accepted objects finish, each counted once.
+//! Eighteen kills (-9), each process in its turn, while objects come in: exactly the accepted objects finish, each counted once.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -8,14 +8,15 @@ use std::{
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use testkit::{Options, System, eventually_within, shared_broker_url};
+use testkit::{Options, System, eventually_within};
 
-use crate::kit::{all_finished, figure, stopped_with_empty_queues};
+use crate::kit::{all_finished, everywhere, figure, stopped_with_empty_queues};
 
 /// How many objects; `EBS_TEST_OBJECTS` says otherwise.
 const OBJECTS: usize = 600;
 const CLIENTS: usize = 8;
-const KILLS_EACH: usize = 3;
+/// Three for each of six services; all of them for the one process that they may be.
+const KILLS: usize = 18;
 const WORDS: [&str; 4] = ["apple", "banana", "cherry", "date"];
 
 /// The text of object number `number`: each word as often as its place says, and one that tells it from its neighbours.
@@ -55,12 +56,11 @@ async fn submit_all(url: &str, objects: usize, accepted: &AtomicUsize) -> HashSe
     join_all(clients).await.into_iter().flatten().collect()
 }
 
-/// Kills every service in turn, spread over the submissions.
+/// Kills every process in turn, spread over the submissions.
 async fn kill_all(system: &mut System, objects: usize, accepted: &AtomicUsize) {
     let names = system.names();
-    let kills = names.len() * KILLS_EACH;
-    for kill in 0..kills {
-        let until = objects * (kill + 1) / (kills + 2);
+    for kill in 0..KILLS {
+        let until = objects * (kill + 1) / (KILLS + 2);
         eventually_within(Duration::from_secs(300), async || match accepted.load(Ordering::SeqCst) {
             count if count >= until => Ok(()),
             count => Err(format!("{count} of {until} accepted")),
@@ -90,11 +90,13 @@ async fn submit(client: &reqwest::Client, url: &str, number: usize, body: &Value
     .await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn exactly_the_accepted_objects_finish_whatever_is_killed() {
+everywhere! {
+    exactly_the_accepted_objects_finish_whatever_is_killed,
+}
+
+async fn exactly_the_accepted_objects_finish_whatever_is_killed(options: Options) {
     let objects = std::env::var("EBS_TEST_OBJECTS").map_or(OBJECTS, |count| count.parse().unwrap());
-    let broker = shared_broker_url();
-    let mut system = System::start(Options::on(&broker).processors(3)).await.unwrap();
+    let mut system = System::start(options.processors(3)).await.unwrap();
     let accepted = AtomicUsize::new(0);
     let url = system.url_of("datagen", "/api/objects");
     let (ids, ()) = tokio::join!(submit_all(&url, objects, &accepted), kill_all(&mut system, objects, &accepted));
@@ -125,5 +127,5 @@ async fn exactly_the_accepted_objects_finish_whatever_is_killed() {
         assert_eq!(figure(&system, name).await, expected as f64, "{name}");
     }
     assert_eq!(crate::kit::totals(&system).await, expected_totals(objects));
-    stopped_with_empty_queues(&mut system, &broker).await;
+    stopped_with_empty_queues(&mut system).await;
 }

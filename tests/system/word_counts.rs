@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use serde_json::Value;
-use testkit::{Options, System, repository, shared_broker_url};
+use testkit::{Options, System, repository};
 use tokio::process::Command;
+
+use crate::kit::everywhere;
 
 const LICENSES: &str = "/usr/share/common-licenses";
 
@@ -60,9 +62,12 @@ async fn count_through_the_system(system: &System, text: String) -> BTreeMap<Str
     serde_json::from_value(object["result"].clone()).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_word_of_long_texts_is_counted_as_an_independent_program_counts_it() {
-    let system = System::start(Options::on(shared_broker_url()).processors(3)).await.unwrap();
+everywhere! {
+    every_word_of_long_texts_is_counted_as_an_independent_program_counts_it,
+}
+
+async fn every_word_of_long_texts_is_counted_as_an_independent_program_counts_it(options: Options) {
+    let system = System::start(options.processors(3)).await.unwrap();
     let mut sum = BTreeMap::<String, u64>::new();
     for text in [longest_license(), three_megabytes()] {
         let expected = counted_elsewhere(&text).await;

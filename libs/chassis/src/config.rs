@@ -8,6 +8,7 @@
 //!   empty string. So no setting may give the empty string a meaning that differs from its default.
 //! - Only names in upper case count: a stray `listen` or `exchange` of somebody's shell is not a setting.
 //! - The value of a [secret variable](is_secret) is never shown, and neither is a reason that quotes it.
+//! - A program that takes settings as flags, too, adds them to [`Variables`]: a flag wins, and is blamed by its own name.
 //! - Flat means flat: `#[serde(flatten)]` does not work with text values. Several structs may be loaded one after another.
 
 mod byte_size;
@@ -16,6 +17,7 @@ mod error;
 mod names;
 mod secret;
 mod span;
+mod variables;
 
 use serde::de::DeserializeOwned;
 
@@ -25,6 +27,7 @@ pub use error::{BadVariable, ConfigError, is_secret};
 pub use names::Names;
 pub use secret::Secret;
 pub use span::{Span, SpanRange};
+pub use variables::{Variables, flag_name};
 
 /// The exit code for a configuration that cannot be used: `EX_USAGE` of BSD's `sysexits.h`. An orchestrator's operator
 /// sees from it that restarting will not help.
@@ -45,46 +48,21 @@ impl NotAllowed {
 /// Reads the process's environment into `T`.
 ///
 /// # Errors
-/// Every variable whose value is not allowed, and the first that is missing if `T` has a field without a default.
+/// As [`Variables::load`].
 pub fn load<T: DeserializeOwned>() -> Result<T, ConfigError> {
-    // Not `std::env::vars`, which panics when any variable, also one that is none of ours, is not UTF-8.
-    load_from(std::env::vars_os().filter_map(|(name, value)| {
-        let name = name.into_string().ok()?;
-        Some((name, value.to_string_lossy().into_owned()))
-    }))
+    Variables::of_environment().load()
 }
 
 /// As [`load`], from the given names and values.
 ///
 /// # Errors
-/// As [`load`].
+/// As [`Variables::load`].
 pub fn load_from<T, I>(variables: I) -> Result<T, ConfigError>
 where
     T: DeserializeOwned,
     I: IntoIterator<Item = (String, String)>,
 {
-    let variables: Vec<(String, String)> = variables
-        .into_iter()
-        .filter(|(name, value)| !value.is_empty() && !name.contains(|c: char| c.is_lowercase()))
-        .collect();
-    envy::from_iter(variables.iter().cloned()).map_err(|error| {
-        let bad = culprits::<T>(&variables);
-        if bad.is_empty() { ConfigError::from(BadVariable::of_whole(&error)) } else { ConfigError::from(bad) }
-    })
-}
-
-/// envy does not say which variable a type of ours refused, so each one is tried alone.
-fn culprits<T: DeserializeOwned>(variables: &[(String, String)]) -> Vec<BadVariable> {
-    variables
-        .iter()
-        .filter_map(|(name, value)| {
-            match envy::from_iter::<_, T>([(name.clone(), value.clone())]) {
-                Err(envy::Error::Custom(reason)) => Some(BadVariable::new(name, value, &reason)),
-                // Missing: the others are, since they were left out.
-                Ok(_) | Err(envy::Error::MissingValue(_)) => None,
-            }
-        })
-        .collect()
+    variables.into_iter().collect::<Variables>().load()
 }
 
 /// Implements `Deserialize` through `FromStr`, for a value type of one's own. The crate that calls it depends on serde.

@@ -9,7 +9,8 @@
 //! | [`healthcheck`] | asks a running service whether it is ready, for containers without a shell |
 //! | [`shutdown`] | SIGTERM and SIGINT as a token that everybody can wait for |
 //! | [`settings`] | the settings that every service has |
-//! | [`service`] | all of it together: the `main` of a service |
+//! | [`process`] | what serves HTTP and runs services until it is told to stop |
+//! | [`service`] | a service, and all of it together: the `main` of one |
 //!
 //! A service implements [`Service`]; its `main` is one line:
 //!
@@ -21,6 +22,7 @@ pub mod config;
 pub mod healthcheck;
 pub mod http;
 pub mod metrics;
+pub mod process;
 pub mod service;
 pub mod settings;
 pub mod shutdown;

@@ -2,21 +2,20 @@
 
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use axum::Router;
 use bus::Bus;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::{
     config::{self, ConfigError, EXIT_CONFIG},
     healthcheck::healthcheck,
-    http::{self, Limits, Readiness},
-    metrics,
+    http::Readiness,
+    process::{Process, exit_code},
     settings::Settings,
-    shutdown, telemetry,
+    telemetry,
 };
 
 /// A service: what makes it different from the others.
@@ -74,73 +73,23 @@ pub async fn main<S: Service>() -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     }
-    if let Err(error) = telemetry::init(settings.log_format) {
-        eprintln!("{}: {error}", S::NAME);
-        return ExitCode::from(EXIT_CONFIG);
-    }
-    match run::<S>(settings, config).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            error!("{} ends: {error:#}", S::NAME);
-            // A value may turn out to be bad only when it is used.
-            if error.downcast_ref::<ConfigError>().is_some() {
-                return ExitCode::from(EXIT_CONFIG);
-            }
-            ExitCode::FAILURE
-        }
-    }
+    telemetry::init(settings.log_format, settings.rust_log.clone());
+    let bus = Bus::connect(&settings.queue_url.0, settings.bus(S::NAME));
+    let ended = run::<S>(settings, config, bus.clone()).await;
+    bus.close().await;
+    exit_code(S::NAME, ended)
 }
 
 fn load<S: Service>() -> Result<(Settings, S::Config), ConfigError> {
     Ok((config::load()?, config::load()?))
 }
 
-async fn run<S: Service>(settings: Settings, config: S::Config) -> anyhow::Result<()> {
-    let shutdown = shutdown::on_signals().context("cannot hear signals")?;
-    let metrics = metrics::install(S::NAME, env!("CARGO_PKG_VERSION"))?;
+async fn run<S: Service>(settings: Settings, config: S::Config, bus: Bus) -> anyhow::Result<()> {
     let listen = settings.listen.unwrap_or(S::LISTEN);
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("cannot listen on {listen}: set LISTEN to another address"))?;
-    let bus_settings = bus::Settings {
-        exchange: settings.exchange.to_string(),
-        app: S::NAME.to_owned(),
-        max_event_bytes: settings.max_event_bytes.as_usize(),
-    };
-    let bus = Bus::connect(&settings.queue_url.0, bus_settings);
-    let grace = settings.shutdown_grace.duration();
-    let context = Context { bus: bus.clone(), grace };
-    let service = S::build(config, context).await.with_context(|| format!("cannot start {}", S::NAME))?;
-    let readiness = {
-        let bus = bus.clone();
-        Readiness::new().check("bus", move || bus.status()).and(service.readiness())
-    };
-    let router = http::operational(service.router(), readiness, metrics.clone());
+    let mut process = Process::start(S::NAME, listen, settings.shutdown_grace.duration()).await?;
+    let service = S::build(config, process.context(bus)).await.with_context(|| format!("cannot start {}", S::NAME))?;
+    let router = service.router();
     info!("{} {} listens on http://{listen}, bus at {}", S::NAME, env!("CARGO_PKG_VERSION"), settings.queue_url.0);
-
-    let limits = Limits { grace, ..Limits::default() };
-    let ended = tokio::select! {
-        // All of it ends by `shutdown`; whatever ends before is why the process ends.
-        ended = async {
-            let service = service.run(shutdown.clone());
-            let server = http::serve(listener, router, limits, shutdown.clone());
-            let service = async {
-                let ended = service.await;
-                let unasked = !shutdown.is_cancelled();
-                shutdown.cancel();
-                match ended {
-                    Ok(()) if unasked => Err(anyhow!("{} stopped by itself", S::NAME)),
-                    ended => ended,
-                }
-            };
-            tokio::join!(service, server).0
-        } => ended,
-        reason = bus.failed() => Err(anyhow!("the bus failed: {reason}")),
-        () = metrics.keep_up(CancellationToken::new()) => Err(anyhow!("metrics stopped")),
-    };
-    bus.close().await;
-    if ended.is_ok() {
-        info!("{} has stopped", S::NAME);
-    }
-    ended
+    process.run(service);
+    process.serve(router).await
 }

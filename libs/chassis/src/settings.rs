@@ -1,13 +1,13 @@
 //! The settings that every service has.
 
-use std::{fmt, net::SocketAddr, str::FromStr};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use bus::amqp::Address;
 use serde::Deserialize;
 
 use crate::{
     config::{ByteSize, NotAllowed, Span},
-    telemetry::LogFormat,
+    telemetry::{LogFilter, LogFormat},
 };
 
 /// The largest `MAX_EVENT_BYTES`: RabbitMQ 4 closes the channel, and all that is on the way in it, at a
@@ -15,12 +15,12 @@ use crate::{
 const MAX_MAX_EVENT_BYTES: u64 = 15 * 1024 * 1024;
 const MIN_MAX_EVENT_BYTES: u64 = 1024;
 
-/// Settings of every service, each one variable of the environment.
+/// Settings of every service, each one variable of the environment. `Q` is what may be said about the bus.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
-pub struct Settings {
+pub struct Settings<Q = BrokerUrl> {
     /// `QUEUE_URL`: where the bus is.
-    pub queue_url: QueueUrl,
+    pub queue_url: Q,
     /// `EXCHANGE`: the topic exchange, which also names every queue.
     pub exchange: ExchangeName,
     /// `LISTEN`: where HTTP is served; each service has its own default.
@@ -29,34 +29,82 @@ pub struct Settings {
     pub max_event_bytes: MaxEventBytes,
     /// `LOG_FORMAT`.
     pub log_format: LogFormat,
+    /// `RUST_LOG`.
+    pub rust_log: LogFilter,
     /// `SHUTDOWN_GRACE`: how long what is in flight may take to end after SIGTERM.
     pub shutdown_grace: Span,
 }
 
-impl Default for Settings {
+impl<Q: Default> Default for Settings<Q> {
     fn default() -> Self {
         Self {
-            queue_url: QueueUrl::default(),
+            queue_url: Q::default(),
             exchange: ExchangeName("ebs".to_owned()),
             listen: None,
             max_event_bytes: MaxEventBytes(ByteSize::mib(4)),
             log_format: LogFormat::default(),
+            rust_log: LogFilter::default(),
             shutdown_grace: Span::seconds(25),
         }
     }
 }
 
-/// Where the bus is: the address of a broker.
+impl<Q> Settings<Q> {
+    /// What the bus of a service is made with.
+    pub fn bus(&self, service: &str) -> bus::Settings {
+        bus::Settings {
+            exchange: self.exchange.to_string(),
+            app: service.to_owned(),
+            max_event_bytes: self.max_event_bytes.as_usize(),
+        }
+    }
+}
+
+/// Where the bus is, for a whole system: a file of this process, or a broker.
 #[derive(Clone, Debug)]
-pub struct QueueUrl(pub Address);
+pub enum QueueUrl {
+    /// `embedded:bus.db`: inside this process, durable in this file.
+    Embedded(PathBuf),
+    /// The address of a broker.
+    Broker(Address),
+}
 
 impl Default for QueueUrl {
+    fn default() -> Self {
+        Self::Embedded(PathBuf::from("bus.db"))
+    }
+}
+
+impl FromStr for QueueUrl {
+    type Err = NotAllowed;
+
+    /// `embedded:bus.db` or, as with `sqlite://`, `embedded://bus.db`; a third slash begins an absolute path.
+    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+        let Some(file) = text.strip_prefix("embedded://").or_else(|| text.strip_prefix("embedded:")) else {
+            return match Address::parse(text) {
+                Ok(address) => Ok(Self::Broker(address)),
+                Err(error) => Err(NotAllowed::new(format!("{error}, or a file like embedded:bus.db"))),
+            };
+        };
+        if file.is_empty() || file.ends_with('/') || file.contains(['\0', '?']) {
+            // Does not repeat the scheme: a reason that quotes the whole value would be held back, as it may be a secret.
+            return Err(NotAllowed::new("expected the name of a file after the colon, like bus.db or /data/bus.db"));
+        }
+        Ok(Self::Embedded(PathBuf::from(file)))
+    }
+}
+
+/// Where the bus is, for a lone service: the address of a broker.
+#[derive(Clone, Debug)]
+pub struct BrokerUrl(pub Address);
+
+impl Default for BrokerUrl {
     fn default() -> Self {
         Self(Address::parse("localhost:5672").expect("a host and a port is an address"))
     }
 }
 
-impl FromStr for QueueUrl {
+impl FromStr for BrokerUrl {
     type Err = NotAllowed;
 
     fn from_str(text: &str) -> Result<Self, NotAllowed> {
@@ -119,11 +167,13 @@ impl FromStr for MaxEventBytes {
     }
 }
 
-crate::deserialize_by_parsing!(QueueUrl, ExchangeName, MaxEventBytes);
+crate::deserialize_by_parsing!(QueueUrl, BrokerUrl, ExchangeName, MaxEventBytes);
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
 
     use super::*;
     use crate::config::load_from;
@@ -142,6 +192,23 @@ mod tests {
     fn a_lone_service_refuses_the_embedded_bus_and_says_why() {
         let error = load("QUEUE_URL", "embedded:bus.db").unwrap_err();
         assert!(error.contains("QUEUE_URL") && error.contains("lone service"), "{error}");
+    }
+
+    #[test]
+    fn a_whole_system_may_have_its_bus_in_a_file() {
+        for (text, file) in [
+            ("embedded:bus.db", "bus.db"),
+            ("embedded://bus.db", "bus.db"),
+            ("embedded:/data/bus.db", "/data/bus.db"),
+            ("embedded:///data/bus.db", "/data/bus.db"),
+        ] {
+            assert!(matches!(text.parse(), Ok(QueueUrl::Embedded(path)) if path == Path::new(file)), "{text}");
+        }
+        assert!(matches!("broker:5673".parse(), Ok(QueueUrl::Broker(_))));
+        for text in ["embedded:", "embedded://", "embedded:data/", "http://broker"] {
+            let error = text.parse::<QueueUrl>().unwrap_err().to_string();
+            assert!(error.contains("bus.db") && !error.contains(text), "{text}: {error}");
+        }
     }
 
     #[test]

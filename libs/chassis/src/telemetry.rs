@@ -9,7 +9,7 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt};
 
-use crate::config::{ConfigError, NotAllowed};
+use crate::config::NotAllowed;
 use one_line::OneLine;
 
 /// What `RUST_LOG` is when it is not set. The libraries named tell at `info` what only their authors need; what lapin takes
@@ -48,17 +48,39 @@ impl std::fmt::Display for LogFormat {
     }
 }
 
-/// Starts logging for the whole process, panics included. `RUST_LOG` chooses what (`info`, `info,bus=debug`).
-///
-/// # Errors
-/// If `RUST_LOG` cannot be understood.
+/// What is logged, `RUST_LOG`: a level, or a list like `info,bus=debug`.
+#[derive(Debug, Clone)]
+pub struct LogFilter(EnvFilter);
+
+impl Default for LogFilter {
+    fn default() -> Self {
+        Self(EnvFilter::new(DEFAULT_FILTER))
+    }
+}
+
+impl std::str::FromStr for LogFilter {
+    type Err = NotAllowed;
+
+    /// Stricter than `EnvFilter`, for which a word that is no level is a module's name: `inof` would silence all else.
+    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+        let expected =
+            || NotAllowed::new("expected a level (error, warn, info, debug, trace, off) or a list like info,bus=debug");
+        let is_plain = |directive: &str| !directive.contains(['=', '[']);
+        let is_level = |directive: &str| directive.trim().parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
+        if text.contains(';') || text.split(',').any(|directive| is_plain(directive) && !is_level(directive)) {
+            return Err(expected());
+        }
+        EnvFilter::try_new(text).map(Self).map_err(|_| expected())
+    }
+}
+
+crate::deserialize_by_parsing!(LogFilter);
+
+/// Starts logging for the whole process, panics included.
 ///
 /// # Panics
 /// If the process logs already.
-pub fn init(format: LogFormat) -> Result<(), ConfigError> {
-    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
-    let filter =
-        filter(&wanted).map_err(|reason| ConfigError::not_allowed("RUST_LOG", &wanted, &reason.to_string()))?;
+pub fn init(format: LogFormat, LogFilter(filter): LogFilter) {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colors = !no_color && std::io::stderr().is_terminal();
     let events = fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -67,20 +89,6 @@ pub fn init(format: LogFormat) -> Result<(), ConfigError> {
         LogFormat::Json => events.json().flatten_event(true).finish().init(),
     }
     std::panic::set_hook(Box::new(log_panic));
-    Ok(())
-}
-
-/// Stricter than `EnvFilter`, for which a word that is no level is a module's name: `RUST_LOG=inof` would silence all else.
-fn filter(wanted: &str) -> Result<EnvFilter, NotAllowed> {
-    let expected =
-        || NotAllowed::new("expected a level (error, warn, info, debug, trace, off) or a list like info,bus=debug");
-    let wanted = if wanted.is_empty() { DEFAULT_FILTER } else { wanted };
-    let is_plain = |directive: &str| !directive.contains(['=', '[']);
-    let is_level = |directive: &str| directive.trim().parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
-    if wanted.contains(';') || wanted.split(',').any(|directive| is_plain(directive) && !is_level(directive)) {
-        return Err(expected());
-    }
-    EnvFilter::try_new(wanted).map_err(|_| expected())
 }
 
 /// A panic is an event like any other, so that it does not break the format.
@@ -166,11 +174,11 @@ mod tests {
 
     #[test]
     fn a_filter_is_a_list_of_levels() {
-        for text in ["", "info", "INFO", "warn,bus=debug", "off", "bus=trace,info", "info,bus[consume]=debug"] {
-            assert!(filter(text).is_ok(), "{text}");
+        for text in ["info", "INFO", "warn,bus=debug", "off", "bus=trace,info", "info,bus[consume]=debug"] {
+            assert!(text.parse::<LogFilter>().is_ok(), "{text}");
         }
         for text in ["inof", "bus", "info,bus=loud", "=", "foo bar", "info;bus=debug"] {
-            assert!(filter(text).is_err(), "{text}");
+            assert!(text.parse::<LogFilter>().is_err(), "{text}");
         }
     }
 }

@@ -7,8 +7,10 @@ use std::{
 };
 
 use chassis::{
+    config,
+    settings::Settings,
     shutdown,
-    telemetry::{self, LogFormat},
+    telemetry::{self, LogFilter, LogFormat},
 };
 
 /// Says in the child which part it plays.
@@ -63,11 +65,11 @@ fn child() {
             std::future::pending().await
         }),
         "panics" => {
-            telemetry::init(LogFormat::Json).unwrap();
+            telemetry::init(LogFormat::Json, LogFilter::default());
             tracing::info!("about to");
             panic!("first line\nsecond line");
         }
-        "reports_filter" => println!("ready {}", telemetry::init(LogFormat::Text).unwrap_err()),
+        "reports_filter" => println!("{}", config::load::<Settings>().unwrap_err()),
         _ => panic!("no such part: {part}"),
     }
 }

@@ -50,14 +50,7 @@ impl Service for Datagen {
     }
 
     fn router(&self) -> Router {
-        // As text in JSON a byte may take six: what is longer than the event could be is not even read.
-        let longest_body = DefaultBodyLimit::max(self.door.bus.max_event_bytes());
-        let create = || post(create_object).layer(longest_body);
-        Router::new()
-            .route("/objects", create())
-            .route("/api/operations", get(list_operations))
-            .route("/api/objects", create())
-            .with_state(self.door.clone())
+        self.own_router()
             .route("/api/objects", get(forward).with_state(self.statistics.clone()))
             .route("/api/{*rest}", any(forward).with_state(self.statistics.clone()))
     }
@@ -69,5 +62,19 @@ impl Service for Datagen {
         }
         shutdown.cancelled().await;
         Ok(())
+    }
+}
+
+impl Datagen {
+    /// What it serves itself, without what it forwards: for a process that has statistics beside it.
+    pub fn own_router(&self) -> Router {
+        // As text in JSON a byte may take six: what is longer than the event could be is not even read.
+        let longest_body = DefaultBodyLimit::max(self.door.bus.max_event_bytes());
+        let create = || post(create_object).layer(longest_body);
+        Router::new()
+            .route("/objects", create())
+            .route("/api/operations", get(list_operations))
+            .route("/api/objects", create())
+            .with_state(self.door.clone())
     }
 }

@@ -28,6 +28,13 @@ impl ConfigError {
         Self::from(BadVariable::new(name, value, reason))
     }
 
+    /// What is wrong here and there, together.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.variables.extend(other.variables);
+        self
+    }
+
     /// Which variables are bad.
     pub fn variables(&self) -> &[BadVariable] {
         &self.variables
@@ -41,6 +48,11 @@ impl BadVariable {
         let reason =
             if secret && reason.contains(value) { "the value cannot be used".to_owned() } else { readable(reason) };
         Self { name: name.to_owned(), shown: (!secret).then(|| quoted(value)), reason: Some(reason) }
+    }
+
+    /// The same, of a variable that was given by another name, such as its flag's.
+    pub(super) fn named(self, name: String) -> Self {
+        Self { name, ..self }
     }
 
     /// For an error that no variable alone gives: one is missing.
