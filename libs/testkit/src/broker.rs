@@ -49,6 +49,11 @@ impl Broker {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
     }
 
+    /// The process's number, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().and_then(Process::id)
+    }
+
     /// Starts it, with whatever it had, and waits until it answers.
     pub async fn resume(&mut self) -> anyhow::Result<()> {
         let port = self.port.to_string();
@@ -67,6 +72,13 @@ impl Broker {
             Some(mut process) => process.kill().await,
             None => Ok(()),
         }
+    }
+
+    /// What `rabbitmqctl` says about it.
+    pub async fn ctl(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = script().arg("ctl").arg(self.folder.path()).args(arguments).output().await?;
+        ensure!(output.status.success(), "rabbitmqctl: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
 
     /// Sends it a signal.

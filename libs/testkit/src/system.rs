@@ -1,4 +1,4 @@
-//! The four services as processes.
+//! The whole system: the four services as processes of their own, or together as one.
 
 use std::{collections::HashMap, net::TcpListener, path::PathBuf, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::{Process, eventually_within, service_binary, unique_name};
+use crate::{Process, Signal, eventually_within, service_binary, unique_name};
 
 /// How long a request may take; longer than the longest wait.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
@@ -20,29 +20,38 @@ pub fn free_port() -> anyhow::Result<u16> {
 }
 
 /// What a system is started with.
+#[derive(Clone)]
 pub struct Options {
-    /// The broker.
-    pub queue_url: String,
-    /// How many processors.
-    pub processors: usize,
-    /// More variables for every service.
-    pub variables: Vec<(String, String)>,
+    queue_url: Option<String>,
+    /// None: all services are one process.
+    processors: Option<usize>,
+    variables: Vec<(String, String)>,
 }
 
 impl Options {
-    /// One processor, nothing else.
+    /// The services on a broker, one processor, nothing else.
     pub fn on(queue_url: impl Into<String>) -> Self {
-        Self { queue_url: queue_url.into(), processors: 1, variables: Vec::new() }
+        Self { queue_url: Some(queue_url.into()), processors: Some(1), variables: Vec::new() }
     }
 
-    /// So many processors.
+    /// One process, `ebs`, with the bus in a file.
+    pub fn embedded() -> Self {
+        Self { queue_url: None, processors: None, variables: Vec::new() }
+    }
+
+    /// One process, `ebs`, on a broker.
+    pub fn one_process_on(queue_url: impl Into<String>) -> Self {
+        Self { queue_url: Some(queue_url.into()), ..Self::embedded() }
+    }
+
+    /// So many processors; one process has one in any case.
     #[must_use]
     pub fn processors(mut self, processors: usize) -> Self {
-        self.processors = processors;
+        self.processors = self.processors.map(|_one| processors);
         self
     }
 
-    /// One more variable for every service.
+    /// One more variable for every process.
     #[must_use]
     pub fn set(mut self, name: &str, value: impl ToString) -> Self {
         self.variables.push((name.to_owned(), value.to_string()));
@@ -50,7 +59,8 @@ impl Options {
     }
 }
 
-/// The services, their database and their place on the broker. Processors are named `processor-0` and so on.
+/// The processes, their files and their place on the broker. Processors are named `processor-0` and so on; in one
+/// process, every service's name means that process.
 pub struct System {
     options: Options,
     exchange: String,
@@ -60,11 +70,20 @@ pub struct System {
     client: reqwest::Client,
 }
 
+/// The name of the process that all services are.
+const ONE_PROCESS: &str = "ebs";
+
 impl System {
     /// A system of which nothing runs yet.
     pub fn prepare(options: Options) -> anyhow::Result<Self> {
-        let mut names = vec!["datagen".to_owned(), "distributor".to_owned(), "statistics".to_owned()];
-        names.extend((0..options.processors).map(|number| format!("processor-{number}")));
+        let names = match options.processors {
+            None => vec![ONE_PROCESS.to_owned()],
+            Some(processors) => ["datagen", "distributor", "statistics"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain((0..processors).map(|number| format!("processor-{number}")))
+                .collect(),
+        };
         let ports = names.into_iter().map(|name| Ok((name, free_port()?))).collect::<anyhow::Result<_>>()?;
         Ok(Self {
             options,
@@ -84,7 +103,7 @@ impl System {
         Ok(system)
     }
 
-    /// Starts every service that does not run.
+    /// Starts every process that does not run.
     pub fn start_all(&mut self) -> anyhow::Result<()> {
         for name in self.names() {
             if !self.processes.contains_key(&name) {
@@ -94,33 +113,53 @@ impl System {
         Ok(())
     }
 
-    /// Starts one service.
+    /// Starts one process.
     pub fn start_service(&mut self, name: &str) -> anyhow::Result<()> {
-        let kind = name.split('-').next().unwrap_or(name);
-        let mut command = Command::new(service_binary(kind));
-        command
-            .env("QUEUE_URL", &self.options.queue_url)
-            .env("EXCHANGE", &self.exchange)
-            .env("LISTEN", format!("127.0.0.1:{}", self.ports[name]))
-            .env("STATISTICS_URL", format!("http://127.0.0.1:{}", self.ports["statistics"]))
-            .env("DATABASE_URL", format!("sqlite://{}", self.database().display()))
-            .envs(self.options.variables.iter().cloned());
-        if kind == "processor" {
-            command.env("PROCESSOR", name);
-        }
-        let process = Process::start(name, command)?;
+        let name = self.process_of(name);
+        let process = Process::start(name, self.command(name))?;
         self.processes.insert(name.to_owned(), process);
         Ok(())
     }
 
-    /// Waits until every service says that it is ready.
+    /// What starts a process of this system.
+    pub fn command(&self, name: &str) -> Command {
+        let name = self.process_of(name);
+        let kind = name.split('-').next().unwrap_or(name);
+        let mut command = Command::new(service_binary(kind));
+        command
+            .current_dir(self.folder.path())
+            .env("EXCHANGE", &self.exchange)
+            .env("LISTEN", format!("127.0.0.1:{}", self.ports[name]))
+            .env("DATABASE_URL", format!("sqlite://{}", self.database().display()));
+        match &self.options.queue_url {
+            Some(url) => command.env("QUEUE_URL", url),
+            None => command.env("QUEUE_URL", format!("embedded:{}", self.bus_file().display())),
+        };
+        if let Some(port) = self.ports.get("statistics") {
+            command.env("STATISTICS_URL", format!("http://127.0.0.1:{port}"));
+        }
+        match kind {
+            "processor" => command.env("PROCESSOR", name),
+            ONE_PROCESS => command.env("PROCESSOR", "processor-0"),
+            _ => &mut command,
+        };
+        command.envs(self.options.variables.iter().cloned());
+        command
+    }
+
+    /// The process that a service is, or is part of.
+    fn process_of<'a>(&self, name: &'a str) -> &'a str {
+        if self.options.processors.is_some() { name } else { ONE_PROCESS }
+    }
+
+    /// Waits until every process says that it is ready.
     pub async fn all_ready(&self) {
         for name in self.names() {
             self.ready(&name).await;
         }
     }
 
-    /// Waits until one service says that it is ready.
+    /// Waits until one process says that it is ready.
     pub async fn ready(&self, name: &str) {
         let url = self.url_of(name, "/readyz");
         eventually_within(READY_PATIENCE, async || {
@@ -132,21 +171,29 @@ impl System {
         .await;
     }
 
-    /// Kills a service as `kill -9` does.
+    /// Kills a process as `kill -9` does.
     pub async fn kill(&mut self, name: &str) -> anyhow::Result<()> {
+        let name = self.process_of(name);
         let mut process = self.processes.remove(name).with_context(|| format!("{name} does not run"))?;
         process.kill().await
     }
 
-    /// Asks a service to stop (SIGTERM); it must end well.
+    /// Asks a process to stop (SIGTERM); it must end well.
     pub async fn stop(&mut self, name: &str) -> anyhow::Result<()> {
+        self.stop_by(Signal::SIGTERM, name).await
+    }
+
+    /// Asks a process to stop by a signal; it must end well.
+    pub async fn stop_by(&mut self, signal: Signal, name: &str) -> anyhow::Result<()> {
+        let name = self.process_of(name);
         let mut process = self.processes.remove(name).with_context(|| format!("{name} does not run"))?;
-        let status = process.stop(REQUEST_TIMEOUT).await?;
+        process.signal(signal)?;
+        let status = process.ended(REQUEST_TIMEOUT).await?;
         ensure!(status.success(), "{name} ended with {status}: {:?}", process.lines());
         Ok(())
     }
 
-    /// The names of all services.
+    /// The names of all processes.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.ports.keys().cloned().collect();
         names.sort();
@@ -155,7 +202,17 @@ impl System {
 
     /// One of the processes.
     pub fn process(&self, name: &str) -> &Process {
-        &self.processes[name]
+        &self.processes[self.process_of(name)]
+    }
+
+    /// The broker's address; none if the bus is a file.
+    pub fn broker(&self) -> Option<&str> {
+        self.options.queue_url.as_deref()
+    }
+
+    /// The file of the bus, if it has one.
+    pub fn bus_file(&self) -> PathBuf {
+        self.folder.path().join("bus.db")
     }
 
     /// The exchange, and so the prefix of every queue.
@@ -168,9 +225,9 @@ impl System {
         self.folder.path().join("stats.db")
     }
 
-    /// The address of a path at a service.
+    /// The address of a path at a process.
     pub fn url_of(&self, name: &str, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.ports[name])
+        format!("http://127.0.0.1:{}{path}", self.ports[self.process_of(name)])
     }
 
     /// The HTTP client.

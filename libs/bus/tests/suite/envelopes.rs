@@ -7,7 +7,10 @@ use bus::{
 };
 use serde_json::{Value, json};
 
-use crate::kit::{attempt, object, task};
+use crate::{
+    events::{attempt, object},
+    kit::task,
+};
 
 const ANY_SIZE: usize = usize::MAX;
 

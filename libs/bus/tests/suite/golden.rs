@@ -11,7 +11,10 @@ use bus::{
 };
 use serde_json::Value;
 
-use crate::kit::{attempt, object, task};
+use crate::{
+    events::{attempt, object},
+    kit::task,
+};
 
 fn id() -> ObjectId {
     "01970000-0000-7000-8000-000000000001".parse().unwrap()

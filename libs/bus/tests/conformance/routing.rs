@@ -1,0 +1,170 @@
+//! Routing: what reaches whom.
+
+use std::time::{Duration, Instant};
+
+use bus::{Acknowledge, Binding, Delivery, PublishError, Queue, Source};
+use testkit::eventually;
+use tokio::{task::JoinSet, time::timeout};
+
+use crate::{
+    kit::{PATIENCE, drain, id_set, message, next, numbered, publish, queue, take, topic, with_messages},
+    subject::Subject,
+};
+
+pub async fn case_04_many_topics_at_once_do_not_mix<S: Subject>() {
+    const TOPICS: usize = 10;
+    let subject = S::fresh().await;
+    let transport = subject.transport();
+    let queues: Vec<Queue> =
+        (0..TOPICS).map(|number| queue(subject.exchange(), &number.to_string(), &format!("a.{number}"))).collect();
+    transport.ensure(topic(subject.exchange()), queues.clone()).await;
+    let mut both = JoinSet::new();
+    for (number, queue) in queues.into_iter().enumerate() {
+        let (publishing, exchange) = (transport.clone(), subject.exchange().to_owned());
+        let mut subscription = transport.subscribe(Source::Shared(queue), 5);
+        both.spawn(async move {
+            let key = format!("a.{number}");
+            publish(&*publishing, (0..30).map(|n| message(&exchange, &key, format!("{number}-{n}"))).collect()).await;
+        });
+        both.spawn(async move {
+            for n in 0..30 {
+                let delivery = next(&mut *subscription).await;
+                assert_eq!(delivery.message.id, format!("{number}-{n}"));
+                assert_eq!(delivery.message.routing_key, format!("a.{number}"));
+                subscription.acknowledge(delivery.receipt, Acknowledge::One).await.unwrap();
+            }
+        });
+    }
+    both.join_all().await;
+}
+
+/// Whether the words match the pattern's: the rule of AMQP 0-9-1 in its shortest form.
+fn matches(pattern: &[&str], words: &[&str]) -> bool {
+    match (pattern, words) {
+        ([], []) => true,
+        (["#", rest @ ..], words) => (0..=words.len()).any(|skipped| matches(rest, &words[skipped..])),
+        (["*", rest @ ..], [_, words @ ..]) => matches(rest, words),
+        ([word, rest @ ..], [other, words @ ..]) => word == other && matches(rest, words),
+        _ => false,
+    }
+}
+
+fn words(text: &str) -> Vec<&str> {
+    if text.is_empty() { Vec::new() } else { text.split('.').collect() }
+}
+
+pub async fn case_05_a_pattern_gets_the_routing_keys_that_match_it<S: Subject>() {
+    const PATTERNS: [&str; 10] = ["#", "*", "a", "a.*", "a.#", "#.c", "a.#.c", "*.b.*", "*.#", "#.b.#"];
+    const KEYS: [&str; 14] =
+        ["", "a", "b", "c", "a.b", "a.c", "b.b", "a.b.c", "a.a.c", "b.b.b", "a.b.b.c", "c.a", "ab", "a.bc"];
+    let subject = S::fresh().await;
+    let transport = subject.transport();
+    let queues: Vec<Queue> =
+        (0..PATTERNS.len()).map(|number| queue(subject.exchange(), &number.to_string(), PATTERNS[number])).collect();
+    transport.ensure(topic(subject.exchange()), queues.clone()).await;
+    publish(&*transport, KEYS.iter().map(|key| message(subject.exchange(), key, key)).collect()).await;
+    for (queue, pattern) in queues.iter().zip(PATTERNS) {
+        let expected = KEYS.into_iter().filter(|key| matches(&words(pattern), &words(key)));
+        let key = pattern.replace(['#', '*'], "b");
+        let got = drain(&*transport, queue, &key).await;
+        let got: Vec<&str> = got.iter().map(|delivery| delivery.message.routing_key.as_str()).collect();
+        // What the other patterns' last messages left there does not count.
+        let got: Vec<&str> = got.into_iter().filter(|key| KEYS.contains(key)).collect();
+        assert_eq!(got, expected.collect::<Vec<_>>(), "{pattern}");
+    }
+}
+
+pub async fn case_05_every_group_gets_every_message_and_one_member_of_each_gets_it<S: Subject>() {
+    let subject = S::fresh().await;
+    let transport = subject.transport();
+    let groups = ["one", "two", "three"].map(|name| queue(subject.exchange(), name, "a.#"));
+    transport.ensure(topic(subject.exchange()), groups.to_vec()).await;
+    // Every member has room for half of what its group gets, so that both get some.
+    let mut members = Vec::new();
+    for group in &groups {
+        let [first, second] = [(); 2].map(|()| subject.transport());
+        let mut one = first.subscribe(Source::Shared(group.clone()), 20);
+        let mut two = second.subscribe(Source::Shared(group.clone()), 20);
+        members.push(tokio::spawn(async move {
+            let (one, two) = tokio::join!(take(&mut *one, 20), take(&mut *two, 20));
+            let all: Vec<Delivery> = one.into_iter().chain(two).collect();
+            drop((first, second));
+            id_set(&all)
+        }));
+    }
+    publish(&*transport, (0..40).map(|id| message(subject.exchange(), "a.b", id)).collect()).await;
+    for group in members {
+        assert_eq!(group.await.unwrap(), numbered(0..40));
+    }
+}
+
+pub async fn case_05_a_queue_with_two_bindings_that_match_gets_a_message_once<S: Subject>() {
+    let subject = S::fresh().await;
+    let transport = subject.transport();
+    let mut twice = queue(subject.exchange(), "twice", "a.#");
+    twice.bindings.push(Binding { exchange: topic(subject.exchange()), pattern: "#.b".to_owned() });
+    transport.ensure(topic(subject.exchange()), vec![twice.clone()]).await;
+    publish(&*transport, ["a.b", "a", "b"].map(|key| message(subject.exchange(), key, key)).to_vec()).await;
+    let taken = drain(&*transport, &twice, "a.b").await;
+    assert_eq!(id_set(&taken), ["a.b", "a", "b"].map(str::to_owned).into());
+}
+
+pub async fn case_05_every_broadcast_subscriber_hears_what_is_said_while_it_listens<S: Subject>() {
+    let subject = S::fresh().await;
+    let transport = subject.transport();
+    let bindings = vec![Binding { exchange: topic(subject.exchange()), pattern: "a.*".to_owned() }];
+    let mut listeners = [0, 1].map(|_| transport.subscribe(Source::Broadcast(bindings.clone()), 10));
+    for listener in &mut listeners {
+        // A subscription listens once the broker made its queue: then this is heard.
+        let heard = eventually(async || {
+            let _ = transport.publish(vec![message(subject.exchange(), "a.hello", 1)], PATIENCE).await;
+            timeout(Duration::from_millis(200), listener.next()).await.map_err(|_| "silence".to_owned())
+        });
+        assert_eq!(heard.await.unwrap().message.id, "1");
+    }
+    publish(&*transport, vec![message(subject.exchange(), "a.both", 2)]).await;
+    for listener in &mut listeners {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let delivery = next(&mut **listener).await;
+            listener.acknowledge(delivery.receipt, Acknowledge::UpTo).await.unwrap();
+            match delivery.message.id.as_str() {
+                "2" => break,
+                other => assert_eq!(other, "1"),
+            }
+            assert!(Instant::now() < end);
+        }
+    }
+    // With the last one that listens, nobody is left whom it could reach.
+    drop(listeners);
+    eventually(
+        async || match &transport.publish(vec![message(subject.exchange(), "a.hello", 3)], PATIENCE).await[..] {
+            [Err(PublishError::Unroutable { .. })] => Ok(()),
+            other => Err(format!("{other:?}")),
+        },
+    )
+    .await;
+}
+
+pub async fn only_one_subscription_owns_a_queue_and_the_next_takes_over_when_it_goes<S: Subject>() {
+    let subject = S::fresh().await;
+    let (first, queue) = with_messages(&subject, 2).await;
+    let source = Source::Exclusive { queue, owner: format!("{}.owner", subject.exchange()) };
+    let mut active = first.subscribe(source.clone(), 1);
+    next(&mut *active).await;
+    let second = subject.transport();
+    let mut waiting = second.subscribe(source, 1);
+    eventually(async || {
+        assert!(timeout(Duration::from_millis(100), waiting.next()).await.is_err(), "it waits");
+        match second.status() {
+            Err(reason) if reason.contains("another one is active") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    drop(active);
+    subject.leave(&*first).await;
+    let taken_over = next(&mut *waiting).await;
+    assert_eq!((taken_over.message.id.as_str(), taken_over.earlier_deliveries), ("0", 1));
+    eventually(async || second.status()).await;
+}
