@@ -1,11 +1,13 @@
 //! # testkit
 //!
-//! What tests share: a real broker, services as real processes, real signals, and waiting without sleeping.
+//! What tests share: a real broker, services as real processes, real signals, faults on purpose, and
+//! waiting without sleeping.
 //!
 //! Tests run inside `make test`, which starts the shared broker and builds the services. Without them a test
 //! fails and says so; nothing is skipped.
 
 mod broker;
+mod faults;
 mod process;
 mod system;
 mod wait;
@@ -14,6 +16,7 @@ pub use nix::sys::signal::Signal;
 
 pub use self::{
     broker::{Broker, shared_broker_url, waiting_messages},
+    faults::{Breach, Crash, Fault, Faults, Faulty, Injector},
     process::{Process, service_binary},
     system::{Options, System, free_port},
     wait::{eventually, eventually_within},
