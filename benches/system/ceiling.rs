@@ -5,6 +5,8 @@
 //! prefetch and acknowledgements are as large as helps. Of 1, 2 and 4 publishing connections, windows of 64, 256 and 1024 and a
 //! prefetch of 300, 1000 and 4000 none was faster than these by more than the rounds differ; much more of everything is slower.
 
+mod queues;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Instant,
@@ -14,16 +16,14 @@ use anyhow::{Context, ensure};
 use bus::Message;
 use futures_util::{StreamExt, future::try_join_all};
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind,
-    options::{
-        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-        ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
-    },
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties,
+    options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions},
     types::{AMQPValue, FieldTable, ShortString},
 };
 use testkit::Broker;
 use tokio::time::{Duration, sleep};
 
+use self::queues::{Queue, declare, remove};
 use crate::{
     proc::Watch,
     workload::{self, EVENTS, OPERATION, TASKS},
@@ -57,10 +57,15 @@ pub struct Round {
 pub async fn round(broker: &Broker, texts: &[String]) -> anyhow::Result<Round> {
     let url = &broker.url();
     let exchange = testkit::unique_name();
+    let queue = |role: &str, pattern: &str, an_object| Queue {
+        name: format!("{exchange}.{role}"),
+        pattern: pattern.to_owned(),
+        an_object,
+    };
     let queues = [
-        (format!("{exchange}.distributor"), "object.created.#".to_owned(), 1),
-        (format!("{exchange}.processor.{OPERATION}"), format!("task.created.{OPERATION}"), TASKS as usize),
-        (format!("{exchange}.statistics"), "#".to_owned(), EVENTS),
+        queue("distributor", "object.created.#", 1),
+        queue(&format!("processor.{OPERATION}"), &format!("task.created.{OPERATION}"), TASKS as usize),
+        queue("statistics", "#", EVENTS),
     ];
     let declaring = connect(url).await?;
     let channel = declaring.create_channel().await?;
@@ -74,11 +79,11 @@ pub async fn round(broker: &Broker, texts: &[String]) -> anyhow::Result<Round> {
 
     let consuming = connect(url).await?;
     let mut work = Vec::new();
-    for (queue, _, an_object) in &queues {
+    for Queue { name, an_object, .. } in &queues {
         let channel = consuming.create_channel().await?;
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-        let (queue, expected) = (queue.clone(), an_object * texts.len());
-        work.push(tokio::spawn(async move { consume(channel, &queue, expected).await }));
+        let (name, expected) = (name.clone(), an_object * texts.len());
+        work.push(tokio::spawn(async move { consume(channel, &name, expected).await }));
     }
     let mut publishing = Vec::new();
     for share in shares {
@@ -141,45 +146,6 @@ async fn consume(channel: Channel, queue: &str, expected: usize) -> anyhow::Resu
     }
     // Answered after the acknowledgements that were sent before it.
     channel.close(200, "done".into()).await?;
-    Ok(())
-}
-
-async fn declare(channel: &Channel, exchange: &str, queues: &[(String, String, usize)]) -> lapin::Result<()> {
-    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    let dead = format!("{exchange}.dead");
-    channel.exchange_declare(exchange.into(), ExchangeKind::Topic, durable, FieldTable::default()).await?;
-    channel.exchange_declare(dead.as_str().into(), ExchangeKind::Fanout, durable, FieldTable::default()).await?;
-    for (queue, pattern, _) in queues {
-        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(queue.as_str().into(), durable, arguments(&dead)).await?;
-        let options = QueueBindOptions::default();
-        let pattern = pattern.as_str().into();
-        channel.queue_bind(queue.as_str().into(), exchange.into(), pattern, options, FieldTable::default()).await?;
-    }
-    Ok(())
-}
-
-/// Those of the system's work queues.
-fn arguments(dead_letters: &str) -> FieldTable {
-    let text = |value: &str| AMQPValue::LongString(value.into());
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), text("quorum"));
-    arguments.insert("x-delivery-limit".into(), 1_000_000_i32.into());
-    arguments.insert("x-dead-letter-exchange".into(), text(dead_letters));
-    arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
-    arguments.insert("x-overflow".into(), text("reject-publish"));
-    arguments
-}
-
-/// Leaves the broker as it was, and sees that nothing stayed in a queue.
-async fn remove(channel: &Channel, exchange: &str, queues: &[(String, String, usize)]) -> anyhow::Result<()> {
-    for (queue, ..) in queues {
-        let left = channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await?;
-        ensure!(left == 0, "{left} messages stayed in {queue}");
-    }
-    for name in [exchange.to_owned(), format!("{exchange}.dead")] {
-        channel.exchange_delete(name.as_str().into(), ExchangeDeleteOptions::default()).await?;
-    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use serde_json::Value;
 
+use crate::operation::QUICK_BYTES_IF_LINEAR;
 use crate::{
     Operation, OperationError, Parameters, allow_parameters, gather_elements, scatter_elements,
     schema_without_parameters,
@@ -24,6 +25,10 @@ impl Operation for Nop {
 
     fn parameters_schema(&self) -> Value {
         schema_without_parameters()
+    }
+
+    fn quick_bytes(&self) -> usize {
+        QUICK_BYTES_IF_LINEAR
     }
 
     fn check(&self, _data: &Value, parameters: &Parameters) -> Result<(), OperationError> {

@@ -11,6 +11,9 @@ pub type Parameters = serde_json::Map<String, Value>;
 /// Counters that accumulate over all objects of an operation, by name.
 pub type Totals = BTreeMap<String, u64>;
 
+/// What [`Operation::quick_bytes`] is for operations whose work is in proportion to the bytes: 0.1 ms or so.
+pub(crate) const QUICK_BYTES_IF_LINEAR: usize = 4096;
+
 /// What is done to an object. Every function is pure and deterministic.
 ///
 /// For all data and parameters that [`check`](Self::check) accepts and for any number of parts, gathering what was
@@ -52,6 +55,12 @@ pub trait Operation: Send + Sync + 'static {
     /// # Errors
     /// No partial result, one that `execute` cannot have made, or [`OperationError::Execution`].
     fn gather(&self, partials: Vec<Value>, parameters: &Parameters) -> Result<Value, OperationError>;
+
+    /// Data or a part of up to so many bytes of JSON takes each function far less than a millisecond, whatever is in it, so
+    /// that a thread of its own would cost more than it. Nothing is known to be so quick unless an operation says so.
+    fn quick_bytes(&self) -> usize {
+        0
+    }
 
     /// What this gathered result adds to the operation's totals; nothing for an operation that keeps none.
     fn totals(&self, _result: &Value) -> Option<Totals> {

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use serde_json::Value;
 
 use crate::numbers::{check_numbers, map_numbers};
+use crate::operation::QUICK_BYTES_IF_LINEAR;
 use crate::{
     Operation, OperationError, Parameters, allow_parameters, gather_elements, scatter_elements,
     schema_without_parameters,
@@ -25,6 +26,10 @@ impl Operation for PlusOne {
 
     fn parameters_schema(&self) -> Value {
         schema_without_parameters()
+    }
+
+    fn quick_bytes(&self) -> usize {
+        QUICK_BYTES_IF_LINEAR
     }
 
     fn check(&self, data: &Value, parameters: &Parameters) -> Result<(), OperationError> {

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use serde_json::{Value, json};
 
 use crate::numbers::{check_numbers, map_numbers};
+use crate::operation::QUICK_BYTES_IF_LINEAR;
 use crate::{Operation, OperationError, Parameters, allow_parameters, gather_elements, scatter_elements};
 
 /// Raises a number, or each number of an array, to the power `exponent`.
@@ -46,6 +47,10 @@ impl Operation for Pow {
             "required": ["exponent"],
             "additionalProperties": false,
         })
+    }
+
+    fn quick_bytes(&self) -> usize {
+        QUICK_BYTES_IF_LINEAR
     }
 
     fn check(&self, data: &Value, parameters: &Parameters) -> Result<(), OperationError> {

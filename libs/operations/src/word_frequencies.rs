@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use serde_json::Value;
 
-use crate::operation::kind;
+use crate::operation::{QUICK_BYTES_IF_LINEAR, kind};
 use crate::{
     Operation, OperationError, Parameters, Totals, allow_parameters, scatter_text, schema_without_parameters, words,
 };
@@ -26,6 +26,10 @@ impl Operation for WordFrequencies {
 
     fn parameters_schema(&self) -> Value {
         schema_without_parameters()
+    }
+
+    fn quick_bytes(&self) -> usize {
+        QUICK_BYTES_IF_LINEAR
     }
 
     fn check(&self, data: &Value, parameters: &Parameters) -> Result<(), OperationError> {

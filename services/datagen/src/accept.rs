@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use bus::events::{Json, Milliseconds, Object, ObjectId, OperationName};
-use chassis::http::Problem;
+use chassis::{http::Problem, work::compute};
 use http::HeaderMap;
 use operations::Operation;
 use rand::{SeedableRng, rand_core::UnwrapErr, rngs::SysRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
-use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use crate::{
@@ -55,9 +54,10 @@ pub(crate) async fn accept(door: &Arc<Door>, headers: &HeaderMap, body: &[u8]) -
     let identity = Identity::of(headers, body)?;
     let submission = Submission::read(headers, body)?;
     let object = door.complete(identity, submission)?;
+    let is_quick = object.data.as_str().len() <= door.known(&object.operation)?.quick_bytes();
     let door = door.clone();
     // Reading all of the data takes its time when it is megabytes.
-    spawn_blocking(move || door.check(&object).map(|()| object)).await.map_err(Problem::internal)?
+    compute(is_quick, move || door.check(&object).map(|()| object)).await.map_err(Problem::internal)?
 }
 
 impl Door {

@@ -6,8 +6,8 @@ use bus::{
     Bus, Handle, Outcome, PATIENCE, PublishError, Received, Slot,
     events::{Json, MAX_TASKS, Object, ObjectCreated, Task, TaskCreated, TaskId},
 };
+use chassis::work::{Panicked, compute};
 use operations::{Catalogue, OperationError};
-use tokio::task::spawn_blocking;
 use tracing::{debug, info};
 
 pub(crate) struct OnObjectCreated {
@@ -20,10 +20,12 @@ impl Handle<ObjectCreated> for OnObjectCreated {
         let object = received.event.object;
         let (id, operation) = (object.id, object.operation.clone());
         let catalogue = self.catalogue.clone();
-        let tasks = match spawn_blocking(move || split(&catalogue, object)).await {
+        let quick_bytes = catalogue.get(operation.as_str()).map_or(0, |operation| operation.quick_bytes());
+        let is_quick = object.data.as_str().len() <= quick_bytes;
+        let tasks = match compute(is_quick, move || split(&catalogue, object)).await {
             Ok(Ok(tasks)) => tasks,
             Ok(Err(reason)) => return Outcome::Reject(reason),
-            Err(panic) => return Outcome::Reject(format!("splitting it panicked: {panic}")),
+            Err(Panicked) => return Outcome::Reject("splitting it panicked".to_owned()),
         };
         drop(slot);
         match self.bus.publish_all(&tasks, Some(&received.envelope), PATIENCE).await {

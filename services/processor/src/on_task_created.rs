@@ -6,12 +6,12 @@ use bus::{
     Bus, Envelope, Handle, Outcome, PATIENCE, PublishError, Received, Slot,
     events::{Attempt, Json, Milliseconds, Task, TaskCreated, TaskFinished, TaskOutcome, TaskStarted},
 };
-use chassis::config::SpanRange;
-use operations::Operation;
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, sleep},
+use chassis::{
+    config::SpanRange,
+    work::{Panicked, compute},
 };
+use operations::Operation;
+use tokio::time::{Instant, sleep};
 use tracing::info;
 
 pub(crate) struct OnTaskCreated {
@@ -59,12 +59,17 @@ impl OnTaskCreated {
 
     async fn execute(&self, task: Task, attempt: Attempt) -> TaskFinished {
         let began = Instant::now();
-        sleep(self.pick_process_time()).await;
+        let process_time = self.pick_process_time();
+        // Even no time at all takes the timer's millisecond.
+        if !process_time.is_zero() {
+            sleep(process_time).await;
+        }
         let operation = self.operation.clone();
-        let outcome = match spawn_blocking(move || execute(&*operation, &task)).await {
+        let is_quick = task.data.as_str().len() <= operation.quick_bytes();
+        let outcome = match compute(is_quick, move || execute(&*operation, &task)).await {
             Ok(Ok(result)) => TaskOutcome::Succeeded(result),
             Ok(Err(error)) => TaskOutcome::Failed(error),
-            Err(panic) => TaskOutcome::Failed(format!("the operation panicked: {panic}")),
+            Err(Panicked) => TaskOutcome::Failed("the operation panicked".to_owned()),
         };
         let duration = began.elapsed();
         log(&attempt, &outcome, duration);
