@@ -22,7 +22,7 @@ const MAX_ATTEMPTS: u32 = 5;
 
 /// How many more tasks are held while they take next to no time, so that many wait together to be confirmed; with
 /// `MAX_EVENT_BYTES` it bounds the memory, 256 MiB of parts as they came.
-const BURST: u16 = 64;
+const BURST: u16 = 128;
 
 /// The service.
 pub struct Processor {

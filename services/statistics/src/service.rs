@@ -36,8 +36,8 @@ const MAX_BATCH_EVENTS: u16 = 500;
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// How long an event waits for others to share its transaction.
 const MAX_BATCH_WAIT: Duration = Duration::from_millis(20);
-/// How long a pause ends the wait: whoever waits for the one object that is under way gets it sooner.
-const MAX_BATCH_PAUSE: Duration = Duration::from_millis(2);
+/// How long a pause ends a small batch.
+const MAX_BATCH_PAUSE: Duration = Duration::from_millis(4);
 /// How often it is tried to become the owner of the file.
 const OWNER_RETRY: Duration = Duration::from_secs(1);
 

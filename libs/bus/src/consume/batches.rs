@@ -15,6 +15,9 @@ use crate::{
     transport::{Acknowledge, Delivery, Receipt, Source, Subscription},
 };
 
+/// More events than a lone object of the usual size brings: there is so much to do that waiting pays.
+const SMALL_BATCH: usize = 32;
+
 /// Reacts to batches of events of any type.
 pub trait HandleBatch: Send + Sync + 'static {
     /// Reacts to all of `events`, or to none. After `Ok` all that they caused is committed. It may be given
@@ -39,7 +42,7 @@ pub struct Batches {
     pub max_bytes: usize,
     /// A batch is handled at the latest so long after its first event came,
     pub max_wait: Duration,
-    /// and as soon as no event has come for so long: then it is not worth to wait for more.
+    /// and a small one as soon as no event has come for so long: whoever waits for a lone object gets it sooner.
     pub max_pause: Duration,
     /// How long the batch in hand may take to end after `shutdown`; then it goes back.
     pub grace: Duration,
@@ -79,7 +82,8 @@ impl Batches {
         batch.push(first);
         let end = Instant::now() + self.max_wait;
         while batch.len() < usize::from(self.max_events) && bytes < self.max_bytes {
-            match timeout_at(end, next(subscription)).await {
+            let pause = if batch.len() < SMALL_BATCH { self.max_pause } else { self.max_wait };
+            match timeout_at(end.min(Instant::now() + pause), next(subscription)).await {
                 Ok(Some(delivery)) => {
                     bytes += delivery.message.body.len();
                     batch.push(delivery);
