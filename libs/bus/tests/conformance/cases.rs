@@ -52,6 +52,7 @@ macro_rules! loops {
         $crate::cases::$make! { $subject,
             loops::case_05_every_event_is_handled_by_one_of_those_who_compete_for_it,
             batches::case_05_every_listener_hears_every_event,
+            loops::case_07_a_consumer_has_more_in_hand_while_it_is_quick_and_gives_it_away_when_it_is_not,
             loops::case_08_an_event_whose_consumer_died_is_given_to_the_next_one,
             loops::case_09_a_handler_that_panics_sets_its_event_aside_and_goes_on,
             batches::case_09_batches_bring_every_event_unknown_ones_too_and_set_aside_what_is_none,

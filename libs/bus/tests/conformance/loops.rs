@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     events::object,
-    kit::{PATIENCE, bus, drain, message, publish, take},
+    kit::{PATIENCE, bus, drain, message, next, publish, take},
     subject::Subject,
 };
 
@@ -245,4 +245,60 @@ pub async fn case_08_an_event_whose_consumer_died_is_given_to_the_next_one<S: Su
     .await;
     second.end().await;
     assert!(left(&subject, &bus.topology().distributor()).await.is_empty());
+}
+
+/// Works quickly at first, and only waits for what came of it; then does not work at all until it is let.
+struct Tires {
+    quick: AtomicUsize,
+    waiting: AtomicUsize,
+    confirmed: Semaphore,
+    tired: AtomicUsize,
+    rested: Semaphore,
+}
+
+impl Handle<ObjectCreated> for Tires {
+    async fn handle(&self, _: Received<ObjectCreated>, slot: bus::Slot) -> Outcome {
+        if self.quick.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            drop(slot);
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            self.confirmed.acquire().await.unwrap().forget();
+        } else {
+            self.tired.fetch_add(1, Ordering::SeqCst);
+            self.rested.acquire().await.unwrap().forget();
+        }
+        Outcome::Done
+    }
+}
+
+pub async fn case_07_a_consumer_has_more_in_hand_while_it_is_quick_and_gives_it_away_when_it_is_not<S: Subject>() {
+    const QUICK: usize = 40;
+    const PREFETCH: u16 = 2;
+    let subject = S::fresh().await;
+    let bus = bus(&subject);
+    let handler = Arc::new(Tires {
+        quick: AtomicUsize::new(QUICK),
+        waiting: AtomicUsize::new(0),
+        confirmed: Semaphore::new(0),
+        tired: AtomicUsize::new(0),
+        rested: Semaphore::new(0),
+    });
+    let queue = WorkQueue { slots: bus::Slots::new(1), prefetch: PREFETCH, burst: 50, ..distributors(&bus) };
+    let running = Running::start(&bus, queue, &handler);
+    submit(&bus, 200).await;
+    eventually(async || match (handler.waiting.load(Ordering::SeqCst), handler.tired.load(Ordering::SeqCst)) {
+        (QUICK, 1) => Ok(()),
+        other => Err(format!("{other:?} are in hand")),
+    })
+    .await;
+    handler.confirmed.add_permits(QUICK);
+
+    let transport = subject.transport();
+    let mut others = transport.subscribe(Source::Shared(bus.topology().distributor()), 500);
+    let mut given = BTreeSet::new();
+    while given.len() < 200 - QUICK - usize::from(PREFETCH) {
+        given.insert(next(&mut *others).await.message.id);
+    }
+    assert_eq!(handler.tired.load(Ordering::SeqCst), 1, "there is one slot");
+    handler.rested.add_permits(200);
+    running.end().await;
 }

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, TryLockError},
     path::Path,
+    time::Duration,
 };
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -10,7 +11,7 @@ use sqlx::{
     ConnectOptions, Connection, QueryBuilder, Row, Sqlite, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous},
 };
-
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::{
@@ -31,6 +32,9 @@ const APPLICATION_ID: i64 = 0x4542_5362;
 const FORMAT: i64 = 1;
 /// Before it, a WAL that is reset while it is read can be corrupted.
 const LEAST_SQLITE: &str = "3.51.3";
+/// How long a lock may be left over from a process that has ended, or that is about to start another program: a child has
+/// its parent's open files until it becomes that program. Then somebody does use the file.
+const LOCK_PATIENCE: Duration = Duration::from_millis(300);
 /// Pages of the WAL after which it is copied into the file, 16 MiB: most of what was written was deleted again by then.
 const CHECKPOINT_PAGES: &str = "4096";
 /// What the WAL keeps of its length after a copy, in bytes.
@@ -54,7 +58,7 @@ impl File {
     /// Opens the file, or makes it, and reads what it has.
     pub(in crate::embedded) async fn open(path: &Path) -> Result<(Self, Contents), OpenError> {
         let failed = |error: sqlx::Error| explain(path, error);
-        let lock = lock(path)?;
+        let lock = lock(path).await?;
         inspect_log(path).await?;
         let mut connection = options(path).connect().await.map_err(failed)?;
         prepare(&mut connection, path).await?;
@@ -107,17 +111,20 @@ impl File {
 
 /// Takes the lock beside the file, before anything of the file is read. The lock's file is never deleted: whoever waits
 /// for it would then hold a lock on a file that nobody else sees.
-fn lock(path: &Path) -> Result<fs::File, OpenError> {
+async fn lock(path: &Path) -> Result<fs::File, OpenError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
-    let locked =
-        fs::File::options().create(true).truncate(false).write(true).open(&beside).map_err(TryLockError::Error);
-    match locked.and_then(|file| file.try_lock().map(|()| file)) {
-        Ok(file) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(error)) => {
-            let reason = format!("{} cannot be locked: {error}", Path::new(&beside).display());
-            Err(OpenError::Failed { path: path.to_owned(), reason })
+    let give_up = Instant::now() + LOCK_PATIENCE;
+    loop {
+        let file = fs::File::options().create(true).truncate(false).write(true).open(&beside);
+        match file.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file)) {
+            Ok(file) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < give_up => sleep(LOCK_PATIENCE / 10).await,
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: path.to_owned() }),
+            Err(TryLockError::Error(error)) => {
+                let reason = format!("{} cannot be locked: {error}", Path::new(&beside).display());
+                return Err(OpenError::Failed { path: path.to_owned(), reason });
+            }
         }
     }
 }
@@ -147,7 +154,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .locking_mode(SqliteLockingMode::Exclusive)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(std::time::Duration::ZERO)
+        .busy_timeout(Duration::ZERO)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .pragma("journal_size_limit", WAL_BYTES)
         .row_buffer_size(ROWS_AT_A_TIME)
