@@ -1,7 +1,7 @@
 //! The transport inside one process: durable, without a broker.
 //!
 //! What is published is routed and written to a journal, one row and one synchronisation with the disk for all that came
-//! together ([`writer`]); then it waits in queues in memory ([`state`]). Acknowledgements are written with the next
+//! together (`writer`); then it waits in queues in memory (`state`). Acknowledgements are written with the next
 //! row. A row is deleted when all its messages are done and all older rows are gone; so the file stays small and what was
 //! delivered soon never leaves the memory. What the journal has no more room for moves to the backlog, a table that is
 //! read again piece by piece: memory has a bound, the backlog has the disk.
