@@ -94,6 +94,11 @@ everywhere! {
     exactly_the_accepted_objects_finish_whatever_is_killed,
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_process_over_rabbitmq_comes_to_the_same_outcome() {
+    exactly_the_accepted_objects_finish_whatever_is_killed(Options::one_process_on(testkit::shared_broker_url())).await;
+}
+
 async fn exactly_the_accepted_objects_finish_whatever_is_killed(options: Options) {
     let objects = std::env::var("EBS_TEST_OBJECTS").map_or(OBJECTS, |count| count.parse().unwrap());
     let mut system = System::start(options.processors(3)).await.unwrap();
