@@ -21,8 +21,8 @@ use crate::{config::Config, on_task_created::OnTaskCreated};
 const MAX_ATTEMPTS: u32 = 5;
 
 /// How many more tasks are held while they take next to no time, so that many wait together to be confirmed; with
-/// `MAX_EVENT_BYTES` it bounds the memory, 256 MiB of parts as they came.
-const BURST: u16 = 128;
+/// `MAX_EVENT_BYTES` it bounds the memory, 384 MiB of parts as they came.
+const BURST: u16 = 96;
 
 /// The service.
 pub struct Processor {

@@ -2,7 +2,7 @@
 //!
 //! Whoever holds many events that take long keeps them from others who have time. Whoever holds few that take no time
 //! spends it waiting until what came of them is durable. So a consumer holds more as long as it would work off all of them
-//! soon, and hands them back when an event waits too long for its turn.
+//! soon, and hands them back when it would not any more, or when an event waits too long for its turn.
 
 use std::{future::pending, time::Duration};
 
@@ -12,6 +12,8 @@ use super::Slots;
 
 /// Whatever is held beyond the usual is worked off within this time; unnoticed by people.
 const SOON: Duration = Duration::from_millis(500);
+/// A burst ends when all that is held would take so long: not at once, or it would end and begin again all the time.
+const NOT_SOON: Duration = Duration::from_secs(2);
 /// After a burst that ended, none begins for so long: what it handed back counts as delivered once more, and must not come
 /// near to being suspect by that.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -32,6 +34,11 @@ impl Burst {
     pub(super) fn begins(&self, now: Instant) -> bool {
         let is_quick = || self.slots.time_for(self.events).is_some_and(|time| time < SOON);
         self.not_before.is_none_or(|then| then <= now) && is_quick()
+    }
+
+    /// Whether one that has begun is to end, as things have been lately.
+    pub(super) fn ends(&self) -> bool {
+        self.slots.time_for(self.events).is_some_and(|time| time > NOT_SOON)
     }
 
     pub(super) fn ended(&mut self, now: Instant) {

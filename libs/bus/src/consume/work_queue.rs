@@ -146,13 +146,15 @@ impl<E: Event, H: Handle<E>> Consumer<E, H> {
     fn begin(&mut self, slot: Slot) {
         if let Some(Next { lane, delivery, .. }) = self.next.take() {
             self.execute(lane, delivery, slot);
-            if self.caution == Caution::Free && self.burst.begins(Instant::now()) {
+            if self.burst.ends() {
+                self.end_burst();
+            } else if self.caution == Caution::Free && self.burst.begins(Instant::now()) {
                 self.lanes.open_burst();
             }
         }
     }
 
-    /// Works are not done quickly any more: what is not begun goes to whoever has time.
+    /// Work is not done quickly any more: what is not begun goes to whoever has time.
     fn end_burst(&mut self) {
         if self.lanes.close_burst() {
             self.burst.ended(Instant::now());
