@@ -4,7 +4,6 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, ensure};
 use lapin::{Connection, ConnectionProperties, options::QueueDeclareOptions, types::FieldTable};
-use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -68,10 +67,32 @@ impl Broker {
 
     /// Kills it as `kill -9` does.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
-        match self.process.take() {
-            Some(mut process) => process.kill().await,
-            None => Ok(()),
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        if self.is_container() {
+            // The process is only the client that shows what it says.
+            self.command("kill").await?;
         }
+        process.kill().await
+    }
+
+    /// Makes it silent: it neither ends nor answers.
+    pub async fn pause(&self) -> anyhow::Result<()> {
+        self.command("pause").await
+    }
+
+    /// Lets it go on.
+    pub async fn unpause(&self) -> anyhow::Result<()> {
+        self.command("unpause").await
+    }
+
+    async fn command(&self, name: &str) -> anyhow::Result<()> {
+        let status = script().arg(name).arg(self.folder.path()).status().await?;
+        ensure!(status.success(), "scripts/broker {name} failed");
+        Ok(())
+    }
+
+    fn is_container(&self) -> bool {
+        self.folder.path().join("container").exists()
     }
 
     /// What `rabbitmqctl` says about it.
@@ -80,10 +101,13 @@ impl Broker {
         ensure!(output.status.success(), "rabbitmqctl: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
+}
 
-    /// Sends it a signal.
-    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        self.process.as_ref().context("the broker does not run")?.signal(signal)
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if self.is_container() {
+            let _ = std::process::Command::new(script_path()).arg("remove").arg(self.folder.path()).status();
+        }
     }
 }
 

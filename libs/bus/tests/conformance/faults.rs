@@ -133,14 +133,14 @@ pub async fn case_31_a_peer_that_falls_silent_is_noticed_within_three_heartbeats
     let (transport, queue) = with_messages(&subject, 0).await;
     let mut subscription = transport.subscribe(Source::Shared(queue), 1);
     eventually(async || transport.status()).await;
-    subject.freeze(true);
+    subject.freeze(true).await;
     // Three heartbeats of ten seconds, and some for a slow machine.
     eventually_within(Duration::from_secs(45), async || match transport.status() {
         Err(reason) if reason.contains("publishing") && reason.contains("consuming") => Ok(()),
         other => Err(format!("{other:?}")),
     })
     .await;
-    subject.freeze(false);
+    subject.freeze(false).await;
     eventually(async || transport.status()).await;
     publish(&*transport, vec![message(subject.exchange(), "a.b", 1)]).await;
     assert_eq!(next(&mut *subscription).await.message.id, "1");

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::subject::Subject;
 
 /// Longer than any publish of a case takes on a slow machine: one that ends by it is a defect.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 /// The same for a delivery.
 const DELIVERY_PATIENCE: Duration = Duration::from_secs(60);
 /// More than any case publishes to one queue.

@@ -84,5 +84,5 @@ pub trait Network: Subject {
     async fn alone() -> Self;
 
     /// Stops it without ending it, and lets it go on.
-    fn freeze(&self, frozen: bool);
+    async fn freeze(&self, frozen: bool);
 }

@@ -7,7 +7,7 @@ use bus::{
     amqp::{Address, Amqp},
 };
 use tempfile::TempDir;
-use testkit::{Broker, Signal, shared_broker_url, unique_name};
+use testkit::{Broker, shared_broker_url, unique_name};
 use tokio::task::JoinHandle;
 
 use super::{Foreign, Mortal, Network, Pressured, Subject};
@@ -162,8 +162,8 @@ impl Network for RabbitMq {
         Self::private().await
     }
 
-    fn freeze(&self, frozen: bool) {
-        let signal = if frozen { Signal::SIGSTOP } else { Signal::SIGCONT };
-        self.broker().signal(signal).unwrap();
+    async fn freeze(&self, frozen: bool) {
+        let done = if frozen { self.broker().pause().await } else { self.broker().unpause().await };
+        done.unwrap();
     }
 }
