@@ -12,11 +12,13 @@ use tokio::time::{Instant, timeout};
 use crate::{
     amqp::{Address, Amqp},
     copies,
-    envelope::{self, Envelope},
-    events::{Event, OperationName},
+    envelope::{self, Envelope, Received},
+    events::{Event, OperationName, TaskCreated},
+    headers::{self, ROUND},
     message::Message,
+    outcome::Failure,
     topology::{Exchange, Queue, RETRY_DELAYS, Topology},
-    transport::{PublishError, Source, Subscription, Transport},
+    transport::{DepthError, PublishError, Source, Subscription, Transport},
 };
 
 /// How long a publish that nobody waits for may take, before whoever asked for it is told to try again:
@@ -142,29 +144,80 @@ impl Bus {
 
     /// Publishes messages that [`Bus::encode`] wrote, each with a result of its own.
     pub async fn publish_messages(&self, messages: Vec<Message>, patience: Duration) -> Vec<Result<(), PublishError>> {
+        #[cfg(feature = "break-rules")]
+        if crate::broken::is_broken("confirm-not-awaited") {
+            let (transport, results) = (self.0.transport.clone(), vec![Ok(()); messages.len()]);
+            tokio::spawn(async move {
+                tokio::time::sleep(crate::broken::MOMENT).await;
+                transport.publish(messages, patience).await
+            });
+            return results;
+        }
+        let began = Instant::now();
         let results = self.0.transport.publish(messages, patience).await;
+        metrics::histogram!("ebs_bus_confirm_duration_seconds").record(began.elapsed());
         let published = results.iter().filter(|result| result.is_ok()).count();
         metrics::counter!("ebs_bus_published_total").increment(published as u64);
         metrics::counter!("ebs_bus_publish_errors_total").increment((results.len() - published) as u64);
         results
     }
 
-    /// Publishes a dead letter again, as it was consumed from the queue of dead letters: for the queue that it was set
-    /// aside from and for no other, with the id, the bytes and the headers that it had. It comes there after the
-    /// shortest of the retries' delays, as if it had been published for the first time.
+    /// Publishes a message that was set aside in its next round: for `queue`, which it was set aside from, and for no other,
+    /// where it comes after the shortest of the retries' delays, as if it had been published for the first time.
+    ///
+    /// A task's event from the queue of its processors is the same task in the next round, as of `time`, and so another event:
+    /// what comes of it is told apart from what came of it before. Everything else is, but for the header that counts the
+    /// rounds, what it was: its id, its bytes and its headers. The same again is the same message again.
     ///
     /// # Errors
-    /// As [`Transport::publish`] says; [`PublishError::Unroutable`] also if it does not say which of the
-    /// [topology's](Topology::work_queue) queues it came from.
-    pub async fn redrive(&self, dead: &Message) -> Result<(), PublishError> {
-        let topology = &self.0.topology;
-        let queue = copies::queue_of(dead).and_then(|name| topology.work_queue(name));
-        let Some(queue) = queue else {
-            return Err(PublishError::Unroutable { routing_key: dead.routing_key.clone() });
+    /// As [`Transport::publish`] says; [`PublishError::Unroutable`] also if `queue` is none of the
+    /// [topology's](Topology::work_queue).
+    pub async fn replay(&self, message: &Message, queue: &str, time: Timestamp) -> Result<(), PublishError> {
+        let Some(queue) = self.0.topology.work_queue(queue) else {
+            return Err(PublishError::Unroutable { routing_key: message.routing_key.clone() });
         };
-        let (retry, through) = self.retry(RETRY_DELAYS[0]);
-        let copy = copies::first_again(dead, &queue.name, &through.name, &topology.events().name);
-        self.publish_copy(copy, through, vec![queue, retry]).await
+        let (_, through) = self.retry(RETRY_DELAYS[0]);
+        let copy = match self.next_round_of_task(message, &queue, time) {
+            Some(task) => copies::to_one_queue(&task, &queue.name, &through.name),
+            None => copies::next_round(message, &queue.name, &through.name),
+        };
+        self.publish_through_retry(copy, queue).await
+    }
+
+    /// The message's task in its next round, if it is a task's and comes from the queue of its processors.
+    fn next_round_of_task(&self, message: &Message, queue: &Queue, time: Timestamp) -> Option<Message> {
+        let Received { envelope, event: mut created, .. } =
+            envelope::decode::<TaskCreated>(message, self.0.max_event_bytes).ok()?;
+        if self.0.topology.processor(&created.task.operation).name != queue.name {
+            return None;
+        }
+        let round = created.task.round.max(headers::round(message)).saturating_add(1);
+        created.task.round = round;
+        let exchange = self.0.topology.events().name;
+        // Not by `encode`: that it may have one digit more than is allowed is for its consumer to say.
+        let mut task = envelope::encode(&created, &exchange, &self.0.app, time, Some(&envelope)).ok()?;
+        task.headers.insert(ROUND.to_owned(), round.into());
+        Some(task)
+    }
+
+    /// Puts a mark behind everything that was confirmed before, in the queue of all events and in that of the dead letters,
+    /// which come to nobody else: whoever meets it in both ([`AnyEvent::Fence`], [`DeadLetter::fence`]) has met all of that.
+    /// It comes after the shortest of the retries' delays. What was not confirmed may be repeated with the same id.
+    ///
+    /// # Errors
+    /// As [`Transport::publish`] says.
+    ///
+    /// [`AnyEvent::Fence`]: crate::AnyEvent::Fence
+    /// [`DeadLetter::fence`]: crate::DeadLetter::fence
+    pub async fn fence(&self, id: &str) -> Result<(), PublishError> {
+        let topology = &self.0.topology;
+        let fence = envelope::fence(id, &topology.events().name, &self.0.app);
+        let (_, through) = self.retry(RETRY_DELAYS[0]);
+        for queue in [topology.statistics(), topology.dead_letters()] {
+            let copy = copies::to_one_queue(&fence, &queue.name, &through.name);
+            self.publish_through_retry(copy, queue).await?;
+        }
+        Ok(())
     }
 
     /// Makes sure, now and after every loss, of the queues through which a consumer of `queue` sends messages on: before
@@ -199,11 +252,17 @@ impl Bus {
     ///
     /// # Errors
     /// As [`Transport::publish`] says.
-    pub(crate) async fn set_aside(&self, queue: &str, message: &Message, reason: &str) -> Result<(), PublishError> {
+    pub(crate) async fn set_aside(
+        &self,
+        queue: &str,
+        message: &Message,
+        failure: &Failure,
+    ) -> Result<(), PublishError> {
         let (dead_letters, exchange) = (self.0.topology.dead_letters(), self.0.topology.dead_letters_exchange());
-        let copy = copies::dead_letter(message, queue, reason, &exchange.name);
+        let copy = copies::dead_letter(message, queue, failure, envelope::now(), &exchange.name);
         self.publish_copy(copy, exchange, vec![dead_letters]).await?;
-        metrics::counter!("ebs_bus_set_aside_total", "queue" => queue.to_owned()).increment(1);
+        let labels = [("queue", queue.to_owned()), ("cause", failure.cause().to_string())];
+        metrics::counter!("ebs_bus_set_aside_total", &labels).increment(1);
         Ok(())
     }
 
@@ -211,6 +270,13 @@ impl Bus {
     fn retry(&self, delay: Duration) -> (Queue, Exchange) {
         let topology = &self.0.topology;
         (topology.retry(delay), topology.retry_exchange(delay))
+    }
+
+    /// Publishes a copy that comes to `queue` by way of the shortest of the retries' delays.
+    async fn publish_through_retry(&self, copy: Message, queue: Queue) -> Result<(), PublishError> {
+        let (retry, through) = self.retry(RETRY_DELAYS[0]);
+        // The queue itself too: what finds it missing when its delay is over would stay behind.
+        self.publish_copy(copy, through, vec![queue, retry]).await
     }
 
     async fn publish_copy(&self, copy: Message, exchange: Exchange, queues: Vec<Queue>) -> Result<(), PublishError> {
@@ -223,6 +289,14 @@ impl Bus {
 
     pub(crate) fn subscribe(&self, source: Source, prefetch: u16) -> Box<dyn Subscription> {
         self.0.transport.subscribe(source, prefetch)
+    }
+
+    /// How many messages wait in a queue, not counting those that somebody holds.
+    ///
+    /// # Errors
+    /// As [`Transport::depth`] says.
+    pub async fn depth(&self, queue: &Queue) -> Result<u64, DepthError> {
+        self.0.transport.depth(queue).await
     }
 
     /// Whether everything that was asked of the bus is running.

@@ -1,18 +1,17 @@
-//! Copies of a message that travel on in its place: to come again later, to the dead letters, and back from there.
+//! Copies of a message that travel on in its place: to come again later, to the dead letters, and in the next round.
 //! Each has the id, the properties and the bytes of the message.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
     headers::{
-        ATTEMPT, DEAD_EXCHANGE, DEAD_QUEUE, DEAD_REASON, DEAD_ROUTING_KEY, ORIGINAL_EXCHANGE, ORIGINAL_ROUTING_KEY,
-        attempt,
+        ATTEMPT, DEAD_CAUSE, DEAD_EXCHANGE, DEAD_QUEUE, DEAD_REASON, DEAD_ROUTING_KEY, DEAD_TIME, ORIGINAL_EXCHANGE,
+        ORIGINAL_ROUTING_KEY, ROUND, attempt, round,
     },
     message::Message,
+    outcome::Failure,
 };
-
-/// The longest reason kept, in characters.
-const MAX_REASON_CHARS: usize = 2000;
 
 /// A header by which RabbitMQ routes to [more queues](https://www.rabbitmq.com/docs/sender-selected), also on the way out
 /// of a retry queue, where every word in it would be taken for a queue's name. It did its work with the original.
@@ -20,17 +19,18 @@ const MORE_ROUTING_KEYS: &str = "CC";
 
 /// The copy that comes to `queue` again, as attempt number `attempt`, by way of a retry queue's exchange.
 pub(crate) fn next_attempt(message: &Message, queue: &str, attempt: u32, through: &str) -> Message {
-    let mut copy = through_retry(message, queue, through, &message.exchange, Some(&message.routing_key));
+    let mut copy = to_one_queue(message, queue, through);
     copy.headers.insert(ATTEMPT.to_owned(), Value::from(attempt));
     copy
 }
 
-/// The copy that says why the message was set aside.
-pub(crate) fn dead_letter(message: &Message, queue: &str, reason: &str, exchange: &str) -> Message {
+/// The copy that says why and when the message was set aside.
+pub(crate) fn dead_letter(message: &Message, queue: &str, failure: &Failure, at: Timestamp, exchange: &str) -> Message {
     let mut copy = Message { exchange: exchange.to_owned(), routing_key: queue.to_owned(), ..message.clone() };
-    let reason: String = reason.chars().take(MAX_REASON_CHARS).collect();
     for (name, value) in [
-        (DEAD_REASON, Value::from(reason)),
+        (DEAD_REASON, Value::from(failure.reason())),
+        (DEAD_CAUSE, Value::from(failure.cause().as_str())),
+        (DEAD_TIME, Value::from(at.to_string())),
         (DEAD_QUEUE, Value::from(queue)),
         (DEAD_EXCHANGE, Value::from(message.exchange.as_str())),
         (DEAD_ROUTING_KEY, Value::from(message.routing_key.as_str())),
@@ -41,19 +41,12 @@ pub(crate) fn dead_letter(message: &Message, queue: &str, reason: &str, exchange
     copy
 }
 
-/// The queue that a dead letter came from, if it says so.
-pub(crate) fn queue_of(dead: &Message) -> Option<&str> {
-    dead.headers.get(DEAD_QUEUE).and_then(Value::as_str)
-}
-
-/// The copy of a dead letter that comes to `queue` as if it had just been published, by way of a retry queue's
-/// exchange. `events` is where it was published if it does not say so.
-pub(crate) fn first_again(dead: &Message, queue: &str, through: &str, events: &str) -> Message {
-    let said = |name: &str| dead.headers.get(name).and_then(Value::as_str);
-    let mut copy = through_retry(dead, queue, through, said(DEAD_EXCHANGE).unwrap_or(events), said(DEAD_ROUTING_KEY));
-    for name in [ATTEMPT, DEAD_REASON, DEAD_QUEUE, DEAD_EXCHANGE, DEAD_ROUTING_KEY] {
-        copy.headers.remove(name);
-    }
+/// The copy of a message that comes to `queue`, and to no other, as if it had just been published: in its next round, by way
+/// of a retry queue's exchange.
+pub(crate) fn next_round(message: &Message, queue: &str, through: &str) -> Message {
+    let mut copy = to_one_queue(message, queue, through);
+    copy.headers.remove(ATTEMPT);
+    copy.headers.insert(ROUND.to_owned(), Value::from(round(message).saturating_add(1)));
     copy
 }
 
@@ -72,19 +65,12 @@ pub(crate) fn restore(message: &mut Message) {
     }
 }
 
-fn through_retry(
-    message: &Message,
-    queue: &str,
-    through: &str,
-    original_exchange: &str,
-    original_routing_key: Option<&str>,
-) -> Message {
+/// The message as it goes to `queue`, and to no other, by way of a retry queue's exchange.
+pub(crate) fn to_one_queue(message: &Message, queue: &str, through: &str) -> Message {
     let mut copy = Message { exchange: through.to_owned(), routing_key: queue.to_owned(), ..message.clone() };
     copy.headers.remove(MORE_ROUTING_KEYS);
-    copy.headers.insert(ORIGINAL_EXCHANGE.to_owned(), Value::from(original_exchange));
-    if let Some(key) = original_routing_key {
-        copy.headers.insert(ORIGINAL_ROUTING_KEY.to_owned(), Value::from(key));
-    }
+    copy.headers.insert(ORIGINAL_EXCHANGE.to_owned(), Value::from(message.exchange.as_str()));
+    copy.headers.insert(ORIGINAL_ROUTING_KEY.to_owned(), Value::from(message.routing_key.as_str()));
     copy
 }
 
@@ -93,6 +79,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::outcome::Cause;
 
     fn message() -> Message {
         Message {
@@ -122,17 +109,31 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_that_is_redriven_is_the_message_again_and_its_first_attempt() {
+    fn the_next_round_of_a_message_is_the_message_again_and_its_first_attempt() {
         let mut failed = message();
         failed.headers.insert(ATTEMPT.to_owned(), 5.into());
-        let dead = dead_letter(&failed, "ebs.work", "no use", "ebs.dead");
-        assert_eq!((dead.exchange.as_str(), queue_of(&dead)), ("ebs.dead", Some("ebs.work")));
+        for number in 1..=2 {
+            let mut again = next_round(&failed, "ebs.work", "ebs.retry.1s");
+            assert_eq!((again.exchange.as_str(), again.routing_key.as_str()), ("ebs.retry.1s", "ebs.work"));
+            restore(&mut again);
+            assert_eq!((attempt(&again), round(&again)), (1, number));
+            failed = again.clone();
+            again.headers.remove(ROUND);
+            assert_eq!(again, message());
+        }
+    }
+
+    #[test]
+    fn a_dead_letter_says_why_and_from_where_it_comes() {
+        let mut failed = message();
+        failed.headers.insert(ATTEMPT.to_owned(), 5.into());
+        let failure = Failure::new(Cause::Rejected, "no use");
+        let dead = dead_letter(&failed, "ebs.work", &failure, Timestamp::UNIX_EPOCH, "ebs.dead");
+        assert_eq!((dead.exchange.as_str(), dead.headers[DEAD_QUEUE].as_str()), ("ebs.dead", Some("ebs.work")));
         assert_eq!(dead.headers[DEAD_REASON], "no use");
+        assert_eq!(dead.headers[DEAD_CAUSE], "rejected");
+        assert_eq!(dead.headers[DEAD_TIME], "1970-01-01T00:00:00Z");
         assert_eq!(dead.headers[ATTEMPT], 5);
-        let mut again = first_again(&dead, "ebs.work", "ebs.retry.1s", "another");
-        assert_eq!((again.exchange.as_str(), again.routing_key.as_str()), ("ebs.retry.1s", "ebs.work"));
-        restore(&mut again);
-        assert_eq!(again, message());
     }
 
     #[test]
@@ -143,11 +144,5 @@ mod tests {
             assert_eq!(attempt(&message), 1, "{nonsense}");
         }
         assert_eq!(attempt(&message()), 1);
-    }
-
-    #[test]
-    fn a_reason_of_any_length_is_cut_between_characters() {
-        let dead = dead_letter(&message(), "ebs.work", &"é".repeat(3000), "ebs.dead");
-        assert_eq!(dead.headers[DEAD_REASON].as_str().unwrap().chars().count(), MAX_REASON_CHARS);
     }
 }

@@ -15,13 +15,19 @@ use crate::{
     events::{Event, InvalidEvent, ObjectCreated, ObjectFinished, TaskCreated, TaskFinished, TaskStarted},
     headers::attempt,
     message::{Headers, Message},
+    outcome::{Cause, Failure},
 };
 
 /// The prefix of an attribute's header. `cloudEvents_`, which later drafts prefer, is read too.
 const PREFIX: &str = "cloudEvents:";
 const OTHER_PREFIX: &str = "cloudEvents_";
 const SPEC_VERSION: &str = "1.0";
+/// The longest attribute that is read, in bytes. Some travel on in the headers of the events that this one causes, and a
+/// broker that is sent more headers than fit into one frame (128 KiB) closes the connection, again and again.
+const MAX_ATTRIBUTE_BYTES: usize = 1024;
 const JSON: &str = "application/json";
+/// The type of a fence: no fact about anything, but a mark in a queue.
+const FENCE: &str = "FENCE";
 const STRUCTURED: &str = "application/cloudevents+json";
 
 /// What is said of an event beside the event itself: the attributes of CloudEvents.
@@ -66,6 +72,8 @@ pub enum AnyEvent {
     TaskStarted(TaskStarted),
     TaskFinished(TaskFinished),
     ObjectFinished(ObjectFinished),
+    /// A [fence](crate::Bus::fence).
+    Fence,
     /// A CloudEvent of a type that is not ours, or not yet.
     Unknown,
 }
@@ -101,6 +109,16 @@ pub enum DecodeError {
         /// The bound, `MAX_EVENT_BYTES`.
         max: usize,
     },
+}
+
+impl From<DecodeError> for Failure {
+    fn from(error: DecodeError) -> Self {
+        let cause = match error {
+            DecodeError::TooLarge { .. } => Cause::TooLarge,
+            _ => Cause::Undecodable,
+        };
+        Self::new(cause, error.to_string())
+    }
 }
 
 /// Now, to the microsecond, which is what the record keeps.
@@ -151,6 +169,33 @@ pub fn encode<E: Event>(
     })
 }
 
+/// A fence of this id. Its routing key is nobody's: it goes to one queue at a time.
+pub(crate) fn fence(id: &str, exchange: &str, app: &str) -> Message {
+    let time = now();
+    let attributes = [
+        ("specversion", SPEC_VERSION.to_owned()),
+        ("id", id.to_owned()),
+        ("source", format!("/{exchange}/{app}")),
+        ("type", FENCE.to_owned()),
+        ("time", time.to_string()),
+    ];
+    Message {
+        exchange: exchange.to_owned(),
+        routing_key: FENCE.to_lowercase(),
+        id: id.to_owned(),
+        kind: Some(FENCE.to_owned()),
+        app_id: Some(app.to_owned()),
+        timestamp: Some(time),
+        content_type: Some(JSON.to_owned()),
+        headers: attributes
+            .map(|(name, value)| (format!("{PREFIX}{name}"), Value::String(value)))
+            .into_iter()
+            .collect(),
+        body: Bytes::from_static(b"{}"),
+        ..Message::default()
+    }
+}
+
 /// Reads a message as an event of type `E`.
 ///
 /// # Errors
@@ -176,6 +221,7 @@ pub fn decode_any(message: &Message, max_bytes: usize) -> Result<Received<AnyEve
         TaskStarted::TYPE => AnyEvent::TaskStarted(parse(&body)?),
         TaskFinished::TYPE => AnyEvent::TaskFinished(parse(&body)?),
         ObjectFinished::TYPE => AnyEvent::ObjectFinished(parse(&body)?),
+        FENCE => AnyEvent::Fence,
         _ => AnyEvent::Unknown,
     };
     Ok(Received { envelope, attempt: attempt(message), event })
@@ -262,7 +308,28 @@ struct Attributes {
 }
 
 impl Attributes {
+    /// The first attribute that is longer than any has to be.
+    fn too_long(&self) -> Option<&'static str> {
+        [
+            ("specversion", &self.specversion),
+            ("id", &self.id),
+            ("source", &self.source),
+            ("type", &self.kind),
+            ("subject", &self.subject),
+            ("time", &self.time),
+            ("correlationid", &self.correlationid),
+            ("causationid", &self.causationid),
+            ("traceparent", &self.traceparent),
+        ]
+        .into_iter()
+        .find_map(|(name, value)| (value.as_ref()?.len() > MAX_ATTRIBUTE_BYTES).then_some(name))
+    }
+
     fn into_envelope(self) -> Result<Envelope, DecodeError> {
+        if let Some(name) = self.too_long() {
+            let reason = format!("{name} is longer than {MAX_ATTRIBUTE_BYTES} bytes");
+            return Err(DecodeError::NotACloudEvent(reason));
+        }
         let required = |name: &str, value: Option<String>| {
             value
                 .filter(|value| !value.is_empty())

@@ -12,9 +12,13 @@
 //! client in any language can read and send.
 
 pub mod amqp;
+#[cfg(feature = "break-rules")]
+pub mod broken;
 mod bus;
+mod calls;
 mod consume;
 mod copies;
+mod dead_letter;
 pub mod embedded;
 mod envelope;
 pub mod events;
@@ -27,14 +31,19 @@ mod transport;
 
 pub use self::{
     bus::{Bus, PATIENCE, Settings},
-    consume::{Batches, Handle, HandleBatch, Hear, Slot, Slots, WorkQueue},
+    consume::{BatchError, Batches, Handle, HandleBatch, Hear, Item, Slot, Slots, WorkQueue},
+    dead_letter::DeadLetter,
     envelope::{AnyEvent, DecodeError, Envelope, Received, decode, decode_any, encode, now},
     headers::{
-        ATTEMPT, DEAD_EXCHANGE, DEAD_QUEUE, DEAD_REASON, DEAD_ROUTING_KEY, ORIGINAL_EXCHANGE, ORIGINAL_ROUTING_KEY,
+        ATTEMPT, DEAD_CAUSE, DEAD_EXCHANGE, DEAD_QUEUE, DEAD_REASON, DEAD_ROUTING_KEY, DEAD_TIME, ORIGINAL_EXCHANGE,
+        ORIGINAL_ROUTING_KEY, ROUND,
     },
     message::{Headers, Message},
-    outcome::Outcome,
+    outcome::{Cause, Failure, Outcome},
     pattern::Pattern,
     topology::{Binding, Exchange, ExchangeKind, Queue, QueueKind, RETRY_DELAYS, Topology},
-    transport::{Acknowledge, AcknowledgeError, Delivery, PublishError, Receipt, Source, Subscription, Transport},
+    transport::{
+        Acknowledge, AcknowledgeError, DEPTH_PATIENCE, Delivery, DepthError, MAX_HELD_BYTES, Owner, PublishError,
+        Receipt, Source, Subscription, Transport,
+    },
 };

@@ -4,10 +4,12 @@
 //! kill of any process, of the broker included, loses it. A message that no queue gets is an error, for
 //! exactly that message. [`PublishError::Unknown`] means just that: the message may have been taken, or
 //! may yet be; publish it again with the same id. Messages of one call arrive in their order, unless one
-//! had to be sent again. No call waits longer than its patience.
+//! had to be sent again. No call waits longer than its patience, and what waits has a bound: for more than that the
+//! caller keeps what it has, and waits for room.
 //!
 //! **Delivering.** Every message in a queue is delivered to one of its subscriptions, again and again,
-//! until one acknowledges it: at least once. At most `prefetch` are unacknowledged at a time. One
+//! until one acknowledges it: at least once. At most `prefetch` are unacknowledged at a time, and of long messages
+//! fewer: at most [`MAX_HELD_BYTES`] of bodies, or one message that is longer. One
 //! subscription without failures gets them in the order of publishing.
 //!
 //! **Acknowledging.** `Ok` means written, not that the broker has it: a message may come again even so.
@@ -17,7 +19,7 @@
 //! **Lasting.** A subscription outlives the connection that carries it. While the transport rebuilds what
 //! broke, for ever, `next` waits and [`Transport::status`] says what is wrong.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -25,6 +27,13 @@ use crate::{
     message::Message,
     topology::{Binding, Exchange, Queue},
 };
+
+/// The bytes of bodies that one subscription holds unacknowledged, at most, unless a single message has more: twice the
+/// longest event that any setting allows. The number of messages alone would be no bound: a thousand of 4 MiB are 4 GiB.
+pub const MAX_HELD_BYTES: usize = 32 << 20;
+
+/// How long a reading of [`Transport::depth`] may take.
+pub const DEPTH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Carries messages.
 #[async_trait]
@@ -39,6 +48,14 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Begins to consume.
     fn subscribe(&self, source: Source, prefetch: u16) -> Box<dyn Subscription>;
+
+    /// How many messages wait in a queue to be delivered; those that somebody holds are not among them. None wait in a queue
+    /// that there is not. RabbitMQ also says none of a queue that is too busy to answer it within 250 ms: one reading of 0
+    /// alone says little. Waits at most [`DEPTH_PATIENCE`].
+    ///
+    /// # Errors
+    /// If the transport cannot say now, or was closed.
+    async fn depth(&self, queue: &Queue) -> Result<u64, DepthError>;
 
     /// Whether everything that this transport was asked to do is running.
     ///
@@ -62,13 +79,38 @@ pub enum Source {
     Exclusive {
         /// The queue.
         queue: Queue,
-        /// What the owner, and only the owner, holds.
-        owner: String,
+        /// Who it must be.
+        owner: Owner,
     },
     /// Whatever is published while the subscription is connected: a queue of one's own that nobody else
     /// sees and that goes with the connection.
     Broadcast(Vec<Binding>),
 }
+
+/// One who wants to be the owner of a name, which one holds at a time: over RabbitMQ by an exclusive queue of that name, and
+/// so for all subscriptions of one connection; inside one process for all that have a clone of this. Others wait.
+#[derive(Clone, Debug)]
+pub struct Owner(Arc<str>);
+
+impl Owner {
+    /// Another one than all that were made before, of the same name too.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name to own.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq for Owner {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Owner {}
 
 /// Delivers messages. Dropping it hands back what was not acknowledged.
 #[async_trait]
@@ -143,6 +185,18 @@ pub enum PublishError {
         /// The bound, `MAX_EVENT_BYTES`.
         max: usize,
     },
+    /// The transport was closed.
+    #[error("the bus is closed")]
+    Closed,
+}
+
+/// Why it is not known how much waits in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DepthError {
+    /// There was no answer in time.
+    #[error("not told within {DEPTH_PATIENCE:?}")]
+    Unknown,
     /// The transport was closed.
     #[error("the bus is closed")]
     Closed,

@@ -1,6 +1,13 @@
 //! A subscription, and the task that keeps it going over one connection after another.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -12,9 +19,10 @@ use lapin::{
 use tokio::{
     runtime::Handle,
     sync::mpsc,
-    time::{interval, timeout},
+    time::{Instant, interval, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::debug;
 
 use super::{
     CLOSE_TIMEOUT, convert, declare,
@@ -24,8 +32,11 @@ use super::{
 };
 use crate::{
     message::Message,
-    transport::{Acknowledge, AcknowledgeError, Delivery, Receipt, Source, Subscription},
+    transport::{Acknowledge, AcknowledgeError, Delivery, MAX_HELD_BYTES, Receipt, Source, Subscription},
 };
+
+/// After the last long message, so long fewer are held: who handed many of them back all the time would get nothing done.
+const CAREFUL: Duration = Duration::from_secs(30);
 
 /// A delivery and what it is acknowledged with.
 struct Arrival {
@@ -33,13 +44,45 @@ struct Arrival {
     acker: Acker,
     earlier_deliveries: u64,
     message: Message,
+    held: Held,
+}
+
+/// What one session has delivered and what is not acknowledged.
+#[derive(Clone, Default)]
+struct Held(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// Of bodies.
+    bytes: AtomicUsize,
+    /// It was too much: all of it comes again.
+    void: AtomicBool,
+}
+
+impl Held {
+    fn add(&self, bytes: usize) -> usize {
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+
+    fn subtract(&self, bytes: usize) {
+        self.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn hand_back(&self) {
+        self.0.void.store(true, Ordering::Relaxed);
+    }
+
+    fn is_void(&self) -> bool {
+        self.0.void.load(Ordering::Relaxed)
+    }
 }
 
 pub(super) struct AmqpSubscription {
     arrivals: mpsc::Receiver<Arrival>,
     session: u64,
-    /// The deliveries of this session that are not acknowledged, at most `prefetch`.
-    ackers: BTreeMap<u64, Acker>,
+    /// The deliveries of this session that are not acknowledged, at most `prefetch`, and the bytes of each.
+    ackers: BTreeMap<u64, (Acker, usize)>,
+    held: Held,
     tag: u64,
     _ends_the_task: DropGuard,
 }
@@ -55,9 +98,19 @@ impl AmqpSubscription {
         let (sender, arrivals) = mpsc::channel(usize::from(prefetch).max(1));
         let closed = closed.child_token();
         let ends_the_task = closed.clone().drop_guard();
-        let consumer = Consumer { link, status: status.clone(), source, prefetch, session: 0, arrivals: sender };
+        let consumer = Consumer {
+            link,
+            status: status.clone(),
+            source,
+            prefetch,
+            session: 0,
+            held: Held::default(),
+            careful: None,
+            arrivals: sender,
+        };
         tokio::spawn(supervise(consumer, status, closed));
-        Self { arrivals, session: 0, ackers: BTreeMap::new(), tag: 0, _ends_the_task: ends_the_task }
+        let (ackers, held) = (BTreeMap::new(), Held::default());
+        Self { arrivals, session: 0, ackers, held, tag: 0, _ends_the_task: ends_the_task }
     }
 }
 
@@ -68,7 +121,27 @@ struct Consumer {
     source: Source,
     prefetch: u16,
     session: u64,
+    held: Held,
+    /// Set while fewer messages are held than `prefetch`, because they are long.
+    careful: Option<Careful>,
     arrivals: mpsc::Sender<Arrival>,
+}
+
+/// How many messages are held while they are long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Careful {
+    /// So many of the longest one so far have the bytes that may be held.
+    prefetch: u16,
+    /// When one came of which as many as usual would have been too much.
+    last_long: Instant,
+}
+
+/// Why a consumer ends although nothing is wrong.
+enum Ended {
+    /// Nobody listens any more.
+    Unheard,
+    /// It is to hold more, or fewer.
+    Refit,
 }
 
 impl Part for Consumer {
@@ -81,24 +154,49 @@ impl Part for Consumer {
         }
     }
 
-    /// Channel, queue, prefetch, consumer, in this order; then deliveries until something breaks.
     async fn session(&mut self) -> Result<(), LinkError> {
-        self.session += 1;
-        let (channel, mut deliveries) = in_time(self.open()).await?;
+        loop {
+            self.session += 1;
+            self.held = Held::default();
+            if let Ended::Unheard = self.consume().await? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Consumer {
+    /// Channel, queue, prefetch, consumer, in this order; then deliveries until something breaks.
+    async fn consume(&mut self) -> Result<Ended, LinkError> {
+        let prefetch = self.careful.map_or(self.prefetch, |careful| careful.prefetch);
+        let (channel, mut deliveries) = in_time(self.open(prefetch)).await?;
         self.status.up(&self.name());
         let mut idle = interval(IDLE_CHECK);
-        let Closing(channel) = &channel;
         loop {
             tokio::select! {
                 delivery = deliveries.next() => {
                     let Some(delivery) = delivery else { break };
-                    if self.arrivals.send(self.arrival(delivery?)).await.is_err() {
-                        return Ok(());
+                    let delivery = delivery?;
+                    if !self.fits(delivery.data.len(), prefetch) {
+                        // All that came is void, what lies in lapin's buffer too.
+                        self.held.hand_back();
+                        drop(deliveries);
+                        channel.close().await;
+                        return Ok(Ended::Refit);
+                    }
+                    if self.arrivals.send(self.arrival(delivery)).await.is_err() {
+                        return Ok(Ended::Unheard);
                     }
                 }
                 _ = idle.tick() => {
-                    if !channel.status().connected() {
+                    if !channel.0.status().connected() {
                         return Err(LinkError::Ended("the connection was lost"));
+                    }
+                    if self.may_hold_more() {
+                        self.careful = None;
+                        self.held.hand_back();
+                        channel.close().await;
+                        return Ok(Ended::Refit);
                     }
                 }
             }
@@ -106,14 +204,37 @@ impl Part for Consumer {
         // The broker ends a consumer without an error, for example when its queue is deleted.
         Err(LinkError::Ended("the broker ended the consumer"))
     }
-}
 
-impl Consumer {
-    async fn open(&self) -> Result<(Closing, lapin::Consumer), LinkError> {
+    /// Counts a message among those that are held; whether it may be, beside the others. If not, fewer are held from now on.
+    fn fits(&mut self, bytes: usize, prefetch: u16) -> bool {
+        let usual = usize::from(self.prefetch.max(1));
+        if bytes > MAX_HELD_BYTES / usual {
+            let fewer = u16::try_from(MAX_HELD_BYTES / bytes).unwrap_or(u16::MAX).clamp(1, prefetch.max(1));
+            if let Some(careful) = &mut self.careful {
+                careful.last_long = Instant::now();
+            }
+            if self.held.add(bytes) > MAX_HELD_BYTES && fewer < prefetch {
+                debug!(queue = self.name(), bytes, fewer, "long messages: fewer are held");
+                self.careful = Some(Careful { prefetch: fewer, last_long: Instant::now() });
+                return false;
+            }
+        } else {
+            self.held.add(bytes);
+        }
+        true
+    }
+
+    /// Whether no long message has come for long. What is broadcast would be lost with the queue, and goes on as it is.
+    fn may_hold_more(&self) -> bool {
+        let is_broadcast = matches!(self.source, Source::Broadcast(_));
+        !is_broadcast && self.careful.is_some_and(|careful| careful.last_long.elapsed() >= CAREFUL)
+    }
+
+    async fn open(&self, prefetch: u16) -> Result<(Closing, lapin::Consumer), LinkError> {
         let closing = Closing(self.link.connection().await?.create_channel().await?);
         let Closing(channel) = &closing;
         let queue = self.declare(channel).await?;
-        channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
+        channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
         let any_tag = "".into();
         let options = BasicConsumeOptions::default();
         let consumer = channel.basic_consume(queue.as_str().into(), any_tag, options, FieldTable::default()).await?;
@@ -127,7 +248,7 @@ impl Consumer {
                 Ok(queue.name.clone())
             }
             Source::Exclusive { queue, owner } => {
-                declare::ownership(channel, owner).await?;
+                declare::ownership(channel, owner.name()).await?;
                 declare::queue(channel, queue).await?;
                 Ok(queue.name.clone())
             }
@@ -143,7 +264,8 @@ impl Consumer {
             &delivery.properties,
             delivery.data,
         );
-        Arrival { session: self.session, acker: delivery.acker, earlier_deliveries, message }
+        let held = self.held.clone();
+        Arrival { session: self.session, acker: delivery.acker, earlier_deliveries, message, held }
     }
 }
 
@@ -151,6 +273,13 @@ impl Consumer {
 /// has gone (a subscription that was dropped at once, a broker that took too long): the consumer would live on at the broker,
 /// and hold messages that nobody gets.
 struct Closing(Channel);
+
+impl Closing {
+    /// Closes it now, and waits for that.
+    async fn close(self) {
+        let _ = timeout(CLOSE_TIMEOUT, self.0.close(200, "bye".into())).await;
+    }
+}
 
 impl Drop for Closing {
     fn drop(&mut self) {
@@ -166,13 +295,19 @@ impl Drop for Closing {
 #[async_trait]
 impl Subscription for AmqpSubscription {
     async fn next(&mut self) -> Option<Delivery> {
-        let arrival = self.arrivals.recv().await?;
+        let arrival = loop {
+            let arrival = self.arrivals.recv().await?;
+            if !arrival.held.is_void() {
+                break arrival;
+            }
+        };
         if arrival.session != self.session {
             self.session = arrival.session;
+            self.held = arrival.held;
             self.ackers.clear();
         }
         self.tag += 1;
-        self.ackers.insert(self.tag, arrival.acker);
+        self.ackers.insert(self.tag, (arrival.acker, arrival.message.body.len()));
         Some(Delivery {
             receipt: Receipt { session: self.session, tag: self.tag },
             earlier_deliveries: arrival.earlier_deliveries,
@@ -187,15 +322,16 @@ impl Subscription for AmqpSubscription {
         let acker = self.ackers.remove(&receipt.tag);
         let multiple = scope == Acknowledge::UpTo;
         if multiple {
-            self.ackers = self.ackers.split_off(&receipt.tag);
+            let later = self.ackers.split_off(&receipt.tag);
+            let earlier = std::mem::replace(&mut self.ackers, later);
+            self.held.subtract(earlier.values().map(|(_, bytes)| bytes).sum());
         }
+        let Some((acker, bytes)) = acker else { return Err(AcknowledgeError::Lost) };
+        self.held.subtract(bytes);
         // `Ok(false)` is what a dead channel answers: only `Ok(true)` was written.
-        match acker {
-            Some(acker) => match acker.ack(BasicAckOptions { multiple }).await {
-                Ok(true) => Ok(()),
-                Ok(false) | Err(_) => Err(AcknowledgeError::Lost),
-            },
-            None => Err(AcknowledgeError::Lost),
+        match acker.ack(BasicAckOptions { multiple }).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(AcknowledgeError::Lost),
         }
     }
 }

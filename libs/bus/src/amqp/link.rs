@@ -1,6 +1,8 @@
 //! One connection to the broker, made when it is needed and made anew when it broke.
 
 use std::{
+    io,
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -9,11 +11,24 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use lapin::{Connection, ConnectionProperties, Event};
-use tokio::{sync::Mutex, time::timeout};
+use lapin::{
+    Connection, ConnectionProperties, ErrorKind, Event,
+    runtime::default_runtime,
+    tcp::AMQPUriTcpExt,
+    uri::{AMQPScheme, AMQPUri},
+};
+use tokio::{
+    sync::{Mutex, watch},
+    time::{sleep, timeout},
+};
 use tracing::{info, warn};
 
-use super::{Address, status::Status};
+use super::{
+    Address,
+    address::InvalidAddress,
+    status::Status,
+    tls::{Tls, Untrusted},
+};
 
 /// How long a connection may take. lapin's own setting does not reach the handshake, so that a peer
 /// that accepts and then says nothing would hold us for ever.
@@ -36,8 +51,46 @@ pub(super) struct Link {
     address: Address,
     name: String,
     status: Status,
-    current: Mutex<Option<Arc<Connection>>>,
+    current: Mutex<Option<Live>>,
     hung: AtomicU32,
+}
+
+/// A connection that was made. Clones share it.
+#[derive(Clone)]
+pub(super) struct Live {
+    connection: Arc<Connection>,
+    blocked: watch::Receiver<bool>,
+}
+
+impl Live {
+    /// Waits as long as the broker does not read from this connection, because it has too little memory or disk. Safe to
+    /// drop.
+    pub(super) async fn unblocked(&mut self) {
+        // Whoever would tell is gone with the connection, which ends the session.
+        let _ = self.blocked.wait_for(|blocked| !blocked).await;
+    }
+
+    /// Completes when the broker has not been in our way for so long.
+    pub(super) async fn unblocked_for(&mut self, time: Duration) {
+        loop {
+            self.unblocked().await;
+            let blocked = timeout(time, self.blocked.wait_for(|blocked| *blocked));
+            match blocked.await.map(|waited| waited.is_ok()) {
+                Ok(true) => {}
+                // Nobody tells any more.
+                Ok(false) => return sleep(time).await,
+                Err(_elapsed) => return,
+            }
+        }
+    }
+}
+
+impl Deref for Live {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
 }
 
 /// Why a session with the broker ended; the session is then built anew.
@@ -46,12 +99,29 @@ pub(super) enum LinkError {
     #[error("no answer within {0:?}")]
     Hung(Duration),
     #[error("{0}")]
-    Amqp(#[from] lapin::Error),
+    Amqp(lapin::Error),
+    /// Nobody was found there whom to trust.
+    #[error("{0}")]
+    Untrusted(String),
+    /// The address is kept in a file, and what stands there now is none.
+    #[error("{0}")]
+    Address(#[from] InvalidAddress),
     #[error("{0}")]
     Ended(&'static str),
     /// Not a fault: someone else is at work.
     #[error("another one is active, waiting for it to end")]
     OwnedElsewhere,
+}
+
+impl From<lapin::Error> for LinkError {
+    fn from(error: lapin::Error) -> Self {
+        match error.kind() {
+            ErrorKind::IOError(io) if io.get_ref().is_some_and(|inner| inner.is::<Untrusted>()) => {
+                Self::Untrusted(io.to_string())
+            }
+            _ => Self::Amqp(error),
+        }
+    }
 }
 
 /// Bounds what a session begins with.
@@ -65,17 +135,20 @@ impl Link {
     }
 
     /// The connection, made if there is none that works.
-    pub(super) async fn connection(&self) -> Result<Arc<Connection>, LinkError> {
+    pub(super) async fn connection(&self) -> Result<Live, LinkError> {
         let mut current = self.current.lock().await;
         if let Some(connection) = current.as_ref().filter(|c| c.status().connected()) {
             return Ok(connection.clone());
         }
         *current = None;
-        let connection = Arc::new(self.connect().await?);
-        watch(self.name.clone(), &connection);
-        info!(broker = %self.address, connection = self.name, "connected");
-        *current = Some(connection.clone());
-        Ok(connection)
+        let address = self.address.now()?;
+        let connection = Arc::new(self.connect(&address).await?);
+        let blocked = self.watch(&connection);
+        info!(broker = %address, connection = self.name, "connected");
+        metrics::counter!("ebs_bus_connections_total", "connection" => self.name.clone()).increment(1);
+        let live = Live { connection, blocked };
+        *current = Some(live.clone());
+        Ok(live)
     }
 
     pub(super) async fn close(&self) {
@@ -88,9 +161,15 @@ impl Link {
         }
     }
 
-    async fn connect(&self) -> Result<Connection, LinkError> {
+    async fn connect(&self, address: &Address) -> Result<Connection, LinkError> {
         let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
-        match timeout(CONNECT_TIMEOUT, Connection::connect_uri(self.address.uri(), properties)).await {
+        let connecting = async {
+            match address.tls() {
+                None => Connection::connect_uri(address.uri(), properties).await,
+                Some(tls) => connect_safely(address.uri(), tls.clone(), properties).await,
+            }
+        };
+        match timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(result) => {
                 self.hung.store(0, Ordering::Relaxed);
                 Ok(result?)
@@ -104,24 +183,58 @@ impl Link {
             }
         }
     }
+
+    /// Says what the broker says about a connection, for as long as it lives. There is one listener and it is always read:
+    /// lapin's queue of these is unbounded, and several listeners would share them out.
+    fn watch(&self, connection: &Connection) -> watch::Receiver<bool> {
+        let (sender, blocked) = watch::channel(false);
+        let (name, status) = (self.name.clone(), self.status.clone());
+        let state = connection.status().clone();
+        let mut events = Box::pin(connection.events_listener());
+        tokio::spawn(async move {
+            let part = format!("{name} is blocked");
+            let say = |blocked: bool| {
+                metrics::gauge!("ebs_bus_blocked", "connection" => name.clone()).set(if blocked { 1.0 } else { 0.0 });
+                sender.send_replace(blocked);
+            };
+            say(false);
+            while let Some(event) = events.next().await {
+                match event {
+                    Event::ConnectionBlocked(reason) => {
+                        warn!(connection = name, reason, "the broker takes no more for now");
+                        status.down(&part, format!("the broker takes no more for now: {reason}"));
+                        say(true);
+                    }
+                    Event::ConnectionUnblocked => {
+                        info!(connection = name, "the broker takes messages again");
+                        status.up(&part);
+                        say(false);
+                    }
+                    // Errors of single channels come here too.
+                    Event::Error(_) if !state.connected() => break,
+                    _ => {}
+                }
+            }
+            status.up(&part);
+            say(false);
+        });
+        blocked
+    }
 }
 
-/// Logs what the broker says about a connection, for as long as it lives. There is one listener and it
-/// is always read: lapin's queue of these is unbounded, and several listeners would share them out.
-fn watch(name: String, connection: &Connection) {
-    let mut events = Box::pin(connection.events_listener());
-    tokio::spawn(async move {
-        while let Some(event) = events.next().await {
-            match event {
-                Event::ConnectionBlocked(reason) => {
-                    warn!(connection = name, reason, "the broker takes no more for now");
-                }
-                Event::ConnectionUnblocked => {
-                    info!(connection = name, "the broker takes messages again");
-                }
-                Event::Error(_) => return,
-                _ => {}
-            }
-        }
-    });
+/// Connects over TLS. Not by lapin's own way: that one always adds the authorities of the system to those that are given,
+/// and fails where the system has none.
+async fn connect_safely(uri: AMQPUri, tls: Tls, properties: ConnectionProperties) -> lapin::Result<Connection> {
+    let connect = async move |uri: AMQPUri, runtime| {
+        let connector = tls.connector().map_err(io::Error::from)?;
+        let name = tls.server_name.as_deref().unwrap_or(&uri.authority.host).to_owned();
+        let bare = AMQPUri { scheme: AMQPScheme::AMQP, ..uri };
+        let handshake = async {
+            let stream = bare.connect_async(&runtime).await?;
+            stream.into_rustls(&connector, &name).await.map_err(|error| io::Error::from(Untrusted::handshake(&error)))
+        };
+        // Bounded here, too, or lapin's thread would wait for ever for a peer that is silent.
+        Ok(timeout(CONNECT_TIMEOUT, handshake).await.map_err(io::Error::from)??)
+    };
+    Connection::connector(uri, default_runtime()?, connect, properties).await
 }

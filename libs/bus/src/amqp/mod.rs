@@ -9,11 +9,16 @@ mod consumer;
 mod convert;
 mod declare;
 mod link;
+mod meter;
 mod publisher;
 mod status;
 mod supervise;
+mod tls;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::{
@@ -23,18 +28,20 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::address::{Address, InvalidAddress};
+pub use self::address::{Address, InvalidAddress, read_address};
 use self::{
     consumer::AmqpSubscription,
     link::Link,
-    publisher::{Call, Command, Publisher, WAITING_CALLS},
+    meter::{Meter, Question, WAITING_QUESTIONS},
+    publisher::{Command, Publisher},
     status::Status,
     supervise::supervise,
 };
 use crate::{
+    calls::{Room, WAITING_CALLS},
     message::Message,
     topology::{Exchange, Queue},
-    transport::{PublishError, Source, Subscription, Transport},
+    transport::{DEPTH_PATIENCE, DepthError, PublishError, Source, Subscription, Transport},
 };
 
 /// How long closing waits for what is being published.
@@ -45,7 +52,10 @@ pub struct Amqp {
     publishing: Arc<Link>,
     consuming: Arc<Link>,
     commands: mpsc::Sender<Command>,
+    room: Room,
     publisher: Mutex<Option<JoinHandle<()>>>,
+    /// Begins with the first question.
+    meter: OnceLock<mpsc::Sender<Question>>,
     status: Status,
     closed: CancellationToken,
 }
@@ -62,7 +72,25 @@ impl Amqp {
             let publisher = Publisher::new(publishing.clone(), status.clone(), received);
             tokio::spawn(supervise(publisher, status.clone(), closed.clone()))
         };
-        Self { publishing, consuming, commands, publisher: Mutex::new(Some(publisher)), status, closed }
+        Self {
+            publishing,
+            consuming,
+            commands,
+            room: Room::default(),
+            publisher: Mutex::new(Some(publisher)),
+            meter: OnceLock::new(),
+            status,
+            closed,
+        }
+    }
+
+    fn meter(&self) -> &mpsc::Sender<Question> {
+        self.meter.get_or_init(|| {
+            let (questions, received) = mpsc::channel(WAITING_QUESTIONS);
+            let meter = Meter::new(self.consuming.clone(), self.status.clone(), received);
+            tokio::spawn(supervise(meter, self.status.clone(), self.closed.clone()));
+            questions
+        })
     }
 }
 
@@ -74,22 +102,24 @@ impl Transport for Amqp {
     }
 
     async fn publish(&self, messages: Vec<Message>, patience: Duration) -> Vec<Result<(), PublishError>> {
-        let count = messages.len();
-        let (reply, answer) = oneshot::channel();
-        let call = async {
-            let command = Command::Publish(Call::new(messages, reply));
-            self.commands.send(command).await.ok()?;
-            answer.await.ok()
-        };
-        match timeout(patience, call).await {
-            Ok(Some(results)) => results,
-            Ok(None) => vec![Err(PublishError::Closed); count],
-            Err(_elapsed) => vec![Err(PublishError::Unknown(patience)); count],
-        }
+        self.room.publish(&self.commands, Command::Publish, messages, patience).await
     }
 
     fn subscribe(&self, source: Source, prefetch: u16) -> Box<dyn Subscription> {
         Box::new(AmqpSubscription::start(self.consuming.clone(), self.status.clone(), source, prefetch, &self.closed))
+    }
+
+    async fn depth(&self, queue: &Queue) -> Result<u64, DepthError> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.meter().send(Question { queue: queue.name.clone(), reply }).await.ok()?;
+            answer.await.ok()
+        };
+        match timeout(DEPTH_PATIENCE, asked).await {
+            Ok(Some(depth)) => Ok(depth),
+            _ if self.closed.is_cancelled() => Err(DepthError::Closed),
+            _ => Err(DepthError::Unknown),
+        }
     }
 
     fn status(&self) -> Result<(), String> {

@@ -17,17 +17,18 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
-    time::{Instant, interval, sleep_until, timeout},
+    sync::mpsc,
+    time::{Instant, interval, sleep_until},
 };
 
 use super::{
     convert, declare,
-    link::{IDLE_CHECK, Link, LinkError, in_time},
+    link::{IDLE_CHECK, Link, LinkError, Live, in_time},
     status::Status,
     supervise::Part,
 };
 use crate::{
+    calls::{Call, Reply},
     message::Message,
     topology::{Exchange, Queue},
     transport::PublishError,
@@ -35,15 +36,14 @@ use crate::{
 
 /// The part's name in the status.
 const PART: &str = "publishing";
-/// Calls that wait for the task; more wait in `publish`, against their patience.
-pub(super) const WAITING_CALLS: usize = 1024;
 /// Large enough that the broker's fsync is shared by many, small enough that what is sent again after
 /// a loss stays small.
 const WINDOW_MESSAGES: usize = 256;
 /// So that 256 of the longest messages are not in memory twice.
 const WINDOW_BYTES: usize = 16 * 1024 * 1024;
 /// A window that is not confirmed by then is lost, and the channel with it: a dropped confirm would
-/// never be freed.
+/// never be freed. A broker that says that it takes no more for now is waited for, however long that lasts: a channel anew
+/// would not be answered either.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long after a queue was declared nothing is published. RabbitMQ 3.10 writes the place of a new quorum queue to disk
 /// only now and then: killed within 0.8 s (measured), it loses the queue with all that it had confirmed, and the queue
@@ -56,15 +56,15 @@ pub(super) enum Command {
     Publish(Call),
 }
 
-/// One call of `publish`.
-pub(super) struct Call {
+/// A call, and what became of its messages so far.
+struct Open {
     messages: Vec<Message>,
     results: Vec<Option<Result<(), PublishError>>>,
-    reply: oneshot::Sender<Vec<Result<(), PublishError>>>,
+    reply: Reply,
 }
 
-impl Call {
-    pub(super) fn new(messages: Vec<Message>, reply: oneshot::Sender<Vec<Result<(), PublishError>>>) -> Self {
+impl From<Call> for Open {
+    fn from(Call { messages, reply }: Call) -> Self {
         let results = vec![None; messages.len()];
         Self { messages, results, reply }
     }
@@ -79,7 +79,7 @@ pub(super) struct Publisher {
     queues: Vec<Queue>,
     /// When all that was declared is safe to publish to.
     settled: Instant,
-    calls: VecDeque<Call>,
+    calls: VecDeque<Open>,
 }
 
 impl Publisher {
@@ -104,10 +104,13 @@ impl Part for Publisher {
     /// Publishes until the commands end or the channel breaks. What was not confirmed then is published
     /// again by the next session, with the same ids.
     async fn session(&mut self) -> Result<(), LinkError> {
-        let channel = in_time(self.open()).await?;
+        let mut connection = in_time(async { self.link.connection().await }).await?;
+        connection.unblocked().await;
+        let channel = in_time(self.open(&connection)).await?;
         self.status.up(PART);
         let mut idle = interval(IDLE_CHECK);
         loop {
+            connection.unblocked().await;
             while let Ok(command) = self.commands.try_recv() {
                 self.take(command, &channel).await?;
                 if self.calls.len() >= WINDOW_MESSAGES {
@@ -116,7 +119,7 @@ impl Part for Publisher {
             }
             self.calls.retain(|call| !call.reply.is_closed());
             if !self.calls.is_empty() {
-                self.publish_window(&channel).await?;
+                self.publish_window(&channel, &mut connection).await?;
                 continue;
             }
             tokio::select! {
@@ -136,8 +139,8 @@ impl Part for Publisher {
 
 impl Publisher {
     /// A channel of which everything that must be there is there.
-    async fn open(&mut self) -> Result<Channel, LinkError> {
-        let channel = self.link.connection().await?.create_channel().await?;
+    async fn open(&mut self, connection: &Live) -> Result<Channel, LinkError> {
+        let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         for exchange in &self.exchanges {
             declare::exchange(&channel, exchange).await?;
@@ -151,7 +154,7 @@ impl Publisher {
 
     async fn take(&mut self, command: Command, channel: &Channel) -> Result<(), LinkError> {
         match command {
-            Command::Publish(call) => self.calls.push_back(call),
+            Command::Publish(call) => self.calls.push_back(call.into()),
             Command::Ensure(exchange, queues) => {
                 // Remembered first: if declaring breaks the channel, the next session declares it.
                 if !self.exchanges.contains(&exchange) {
@@ -171,14 +174,17 @@ impl Publisher {
     }
 
     /// Publishes the next messages that have no result, and gives them one.
-    async fn publish_window(&mut self, channel: &Channel) -> Result<(), LinkError> {
+    async fn publish_window(&mut self, channel: &Channel, connection: &mut Live) -> Result<(), LinkError> {
         sleep_until(self.settled).await;
         let window = self.next_window();
         let messages: Vec<&Message> =
             window.iter().map(|&(call, message)| &self.calls[call].messages[message]).collect();
-        let confirmations = timeout(CONFIRM_TIMEOUT, send(channel, &messages))
-            .await
-            .map_err(|_elapsed| LinkError::Ended("a window was not confirmed in time"))??;
+        let confirmations = tokio::select! {
+            confirmations = send(channel, &messages) => confirmations?,
+            () = connection.unblocked_for(CONFIRM_TIMEOUT) => {
+                return Err(LinkError::Ended("a window was not confirmed in time"));
+            }
+        };
         let results = join(&messages, confirmations)?;
         for ((call, message), result) in window.into_iter().zip(results) {
             self.calls[call].results[message] = Some(result);
@@ -215,8 +221,7 @@ impl Publisher {
                 return;
             }
             if let Some(call) = self.calls.pop_front() {
-                // Whoever stopped waiting does not need the answer.
-                let _ = call.reply.send(call.results.into_iter().flatten().collect());
+                call.reply.send(call.results.into_iter().flatten().collect());
             }
         }
     }

@@ -1,7 +1,8 @@
-//! A queue of everything, by one consumer, many events at a time.
+//! A queue of everything, by one consumer, many messages at a time.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, ops::Range, panic::AssertUnwindSafe, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -10,22 +11,52 @@ use super::{delay, set_aside};
 use crate::{
     bus::Bus,
     copies,
-    envelope::{AnyEvent, Received, decode_any},
-    topology::Queue,
-    transport::{Acknowledge, Delivery, Receipt, Source, Subscription},
+    envelope::{AnyEvent, DecodeError, Received, decode_any},
+    message::Message,
+    outcome::{Cause, Failure},
+    topology::{Queue, QueueKind},
+    transport::{Acknowledge, Delivery, Owner, Receipt, Source, Subscription},
 };
 
-/// More events than a lone object of the usual size brings: there is so much to do that waiting pays.
+/// More messages than a lone object of the usual size brings: there is so much to do that waiting pays.
 const SMALL_BATCH: usize = 32;
 
-/// Reacts to batches of events of any type.
-pub trait HandleBatch: Send + Sync + 'static {
-    /// Reacts to all of `events`, or to none. After `Ok` all that they caused is committed. It may be given
-    /// the same events again, in other batches.
+/// What a message is read as, before a batch of them is handled.
+pub trait Item: Sized + Send + Sync + 'static {
+    /// Reads a message.
     ///
     /// # Errors
-    /// Why it cannot react now. The same batch is given again later, and nothing is acknowledged until then.
-    fn handle(&self, events: &[Received<AnyEvent>]) -> impl Future<Output = Result<(), String>> + Send;
+    /// Why it cannot be read: it is set aside then.
+    fn read(message: &Message, max_event_bytes: usize) -> Result<Self, DecodeError>;
+}
+
+impl Item for Received<AnyEvent> {
+    fn read(message: &Message, max_event_bytes: usize) -> Result<Self, DecodeError> {
+        decode_any(message, max_event_bytes)
+    }
+}
+
+/// Reacts to batches of what was in a queue.
+pub trait HandleBatch<T: Item>: Send + Sync + 'static {
+    /// Reacts to all of `items`, or to none. After `Ok` all that they caused is committed. It may be given
+    /// the same again, in other batches.
+    ///
+    /// # Errors
+    /// Why it has not reacted to any of them. A panic counts as [`BatchError::Bad`].
+    fn handle(&self, items: &[T]) -> impl Future<Output = Result<(), BatchError>> + Send;
+}
+
+/// Why a batch is not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// What is needed is away, through no fault of the batch: the same is given again later, and nothing is acknowledged
+    /// until then.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Something in it can never be done. Its halves are given again, and so on, until what is bad is alone: that is set aside
+    /// with this reason, and everything else is done.
+    #[error("{0}")]
+    Bad(String),
 }
 
 /// How to consume a queue in batches.
@@ -33,16 +64,16 @@ pub trait HandleBatch: Send + Sync + 'static {
 pub struct Batches {
     /// The queue.
     pub queue: Queue,
-    /// What the one active consumer holds; others wait.
-    pub owner: String,
-    /// A batch has at most this many events. Twice as many are held here: the next batch arrives while
+    /// Who consumes it; while another one is the owner of that name, this waits.
+    pub owner: Owner,
+    /// A batch has at most this many messages. Twice as many are held here: the next batch arrives while
     /// one is committed.
     pub max_events: u16,
-    /// A batch that has this many bytes takes no more events.
+    /// A batch that has this many bytes takes no more messages.
     pub max_bytes: usize,
-    /// A batch is handled at the latest so long after its first event came,
+    /// A batch is handled at the latest so long after its first message came,
     pub max_wait: Duration,
-    /// and a small one as soon as no event has come for so long: whoever waits for a lone object gets it sooner.
+    /// and a small one as soon as no message has come for so long: whoever waits for a lone object gets it sooner.
     pub max_pause: Duration,
     /// How long the batch in hand may take to end after `shutdown`; then it goes back.
     pub grace: Duration,
@@ -50,7 +81,7 @@ pub struct Batches {
 
 impl Batches {
     /// Consumes until `shutdown`, while it is the owner.
-    pub async fn run<H: HandleBatch>(self, bus: Bus, handler: &H, shutdown: CancellationToken) {
+    pub async fn run<T: Item, H: HandleBatch<T>>(self, bus: Bus, handler: &H, shutdown: CancellationToken) {
         let source = Source::Exclusive { queue: self.queue.clone(), owner: self.owner.clone() };
         let mut subscription = bus.subscribe(source, self.max_events.saturating_mul(2));
         loop {
@@ -61,6 +92,11 @@ impl Batches {
             let Some(last) = batch.last().map(|delivery| delivery.receipt) else {
                 return;
             };
+            #[cfg(feature = "break-rules")]
+            if crate::broken::is_broken("acknowledge-before-commit") {
+                acknowledge(&mut *subscription, last).await;
+                sleep(crate::broken::MOMENT).await;
+            }
             let handled = tokio::select! {
                 () = self.handle(&bus, handler, &batch) => true,
                 () = async { shutdown.cancelled().await; sleep(self.grace).await } => false,
@@ -95,28 +131,59 @@ impl Batches {
     }
 
     /// Brings every delivery of the batch to its end, however long it takes.
-    async fn handle<H: HandleBatch>(&self, bus: &Bus, handler: &H, batch: &[Delivery]) {
-        let mut events = Vec::with_capacity(batch.len());
+    async fn handle<T: Item, H: HandleBatch<T>>(&self, bus: &Bus, handler: &H, batch: &[Delivery]) {
+        let (mut items, mut messages) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         for Delivery { message, .. } in batch {
-            match decode_any(message, bus.max_event_bytes()) {
-                Ok(event) => events.push(event),
+            match T::read(message, bus.max_event_bytes()) {
+                Ok(item) => {
+                    items.push(item);
+                    messages.push(message);
+                }
                 Err(error) => {
-                    set_aside(bus, &self.queue.name, message, &error.to_string()).await;
+                    set_aside(bus, &self.queue.name, message, &error.into()).await;
                 }
             }
         }
-        let mut tries = 0;
-        while let Err(reason) = handler.handle(&events).await {
-            let delay = delay(tries);
-            warn!(queue = self.queue.name, retry_in = ?delay, "batch not done: {reason}");
-            sleep(delay).await;
-            tries += 1;
+        // What is left of it, in order, the first last.
+        let mut portions = Vec::from_iter((!items.is_empty()).then_some(0..items.len()));
+        while let Some(Range { start, end }) = portions.pop() {
+            let Err(failure) = self.handle_or_wait(handler, &items[start..end]).await else { continue };
+            if end - start > 1 {
+                let middle = start + (end - start) / 2;
+                warn!(queue = self.queue.name, messages = end - start, "to be handled in halves: {failure}");
+                portions.extend([middle..end, start..middle]);
+            } else {
+                set_aside(bus, &self.queue.name, messages[start], &failure).await;
+            }
         }
         metrics::counter!("ebs_bus_delivered_total", "queue" => self.queue.name.clone()).increment(batch.len() as u64);
     }
+
+    /// Has some of the batch handled, as soon as it can be; the error is why it can never be.
+    async fn handle_or_wait<T: Item, H: HandleBatch<T>>(&self, handler: &H, items: &[T]) -> Result<(), Failure> {
+        let mut tries = 0;
+        loop {
+            // A panic is the handler's defect with something in it, which another try would only repeat.
+            let handled = AssertUnwindSafe(handler.handle(items)).catch_unwind().await;
+            let (failure, may_help) = match handled {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(BatchError::Unavailable(reason))) => (Failure::new(Cause::Rejected, reason), true),
+                Ok(Err(BatchError::Bad(reason))) => (Failure::new(Cause::Rejected, reason), false),
+                Err(_panic) => (Failure::new(Cause::Panicked, "the handler panicked"), false),
+            };
+            // A dead letter has nowhere else to go.
+            if !may_help && (items.len() > 1 || self.queue.kind != QueueKind::DeadLetters) {
+                return Err(failure);
+            }
+            let delay = delay(tries);
+            warn!(queue = self.queue.name, retry_in = ?delay, "batch not done: {failure}");
+            sleep(delay).await;
+            tries += 1;
+        }
+    }
 }
 
-/// The next delivery, as it was published: it may be a dead letter's that was redriven.
+/// The next delivery, as it was published: it may have come by way of a retry queue.
 async fn next(subscription: &mut dyn Subscription) -> Option<Delivery> {
     let mut delivery = subscription.next().await?;
     copies::restore(&mut delivery.message);

@@ -16,12 +16,12 @@ use tokio::time::sleep;
 use tracing::{error, warn};
 
 pub use self::{
-    batches::{Batches, HandleBatch},
+    batches::{BatchError, Batches, HandleBatch, Item},
     broadcast::Hear,
     slots::{Slot, Slots},
     work_queue::{Handle, WorkQueue},
 };
-use crate::{bus::Bus, message::Message, topology::RETRY_DELAYS, transport::PublishError};
+use crate::{bus::Bus, message::Message, outcome::Failure, topology::RETRY_DELAYS, transport::PublishError};
 
 /// The wait after failure number `failures` (from 0), whether the message is kept in hand meanwhile or lies in a retry queue.
 fn delay(failures: usize) -> Duration {
@@ -29,9 +29,9 @@ fn delay(failures: usize) -> Duration {
 }
 
 /// Sets a message aside, however long it takes: until then it is not acknowledged.
-async fn set_aside(bus: &Bus, queue: &str, message: &Message, reason: &str) {
-    error!(queue, message.id, message.kind, reason, "set aside");
-    until_published(queue, message, || bus.set_aside(queue, message, reason)).await;
+async fn set_aside(bus: &Bus, queue: &str, message: &Message, failure: &Failure) {
+    error!(queue, message.id, message.kind, cause = %failure.cause(), "set aside: {failure}");
+    until_published(queue, message, || bus.set_aside(queue, message, failure)).await;
 }
 
 /// Publishes what takes a message's place, however long it takes.

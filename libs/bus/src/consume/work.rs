@@ -8,7 +8,13 @@ use tracing::warn;
 
 use super::{Handle, Slot, Slots, delay, set_aside, until_published};
 use crate::{
-    bus::Bus, copies, envelope::decode, events::Event, headers::attempt, message::Message, outcome::Outcome,
+    bus::Bus,
+    copies,
+    envelope::decode,
+    events::Event,
+    headers::attempt,
+    message::Message,
+    outcome::{Cause, Failure, Outcome},
     topology::Queue,
 };
 
@@ -34,10 +40,10 @@ impl<E: Event, H: Handle<E>> Work<E, H> {
         loop {
             // A panic is the handler's defect with this message, which another try would only repeat.
             let outcome = AssertUnwindSafe(self.handle(&message, slot)).catch_unwind().await;
-            match outcome.unwrap_or_else(|_| Outcome::Reject("the handler panicked".to_owned())) {
+            match outcome.unwrap_or_else(|_| Outcome::Reject(Failure::new(Cause::Panicked, "the handler panicked"))) {
                 Outcome::Done => return,
-                Outcome::Reject(reason) => return self.set_aside(&message, &reason).await,
-                Outcome::Retry(reason) => return self.retry(&message, &reason).await,
+                Outcome::Reject(failure) => return self.set_aside(&message, &failure).await,
+                Outcome::Retry(failure) => return self.retry(&message, &failure).await,
                 Outcome::Unavailable(reason) => {
                     let delay = delay(tries);
                     warn!(queue = self.queue.name, message.id, retry_in = ?delay, "kept in hand: {reason}");
@@ -55,29 +61,29 @@ impl<E: Event, H: Handle<E>> Work<E, H> {
         let reason = format!(
             "delivered {earlier_deliveries} times before and never done: whoever executes it crashes, or takes too long"
         );
-        self.set_aside(&message, &reason).await;
+        self.set_aside(&message, &Failure::new(Cause::CrashLoop, reason)).await;
     }
 
     async fn handle(&self, message: &Message, slot: Slot) -> Outcome {
         match decode::<E>(message, self.bus.max_event_bytes()) {
             Ok(event) => self.handler.handle(event, slot).await,
-            Err(error) => Outcome::Reject(error.to_string()),
+            Err(error) => Outcome::Reject(error.into()),
         }
     }
 
-    async fn retry(&self, message: &Message, reason: &str) {
+    async fn retry(&self, message: &Message, failure: &Failure) {
         let attempt = attempt(message);
         if attempt >= self.max_attempts {
-            return self.set_aside(message, &format!("attempts used up ({attempt}): {reason}")).await;
+            return self.set_aside(message, &failure.of_last_attempt(attempt)).await;
         }
         let failed_before = usize::try_from(attempt - 1).unwrap_or(usize::MAX);
         let delay = delay(failed_before);
-        warn!(queue = self.queue.name, message.id, attempt, retry_in = ?delay, "to be tried again: {reason}");
+        warn!(queue = self.queue.name, message.id, attempt, retry_in = ?delay, "to be tried again: {failure}");
         let publish = || self.bus.retry_later(&self.queue, message, attempt + 1, delay);
         until_published(&self.queue.name, message, publish).await;
     }
 
-    async fn set_aside(&self, message: &Message, reason: &str) {
-        set_aside(&self.bus, &self.queue.name, message, reason).await;
+    async fn set_aside(&self, message: &Message, failure: &Failure) {
+        set_aside(&self.bus, &self.queue.name, message, failure).await;
     }
 }

@@ -32,7 +32,6 @@ use async_trait::async_trait;
 use tokio::{
     sync::{mpsc, oneshot},
     task::AbortHandle,
-    time::timeout,
 };
 
 pub use self::store::Memory;
@@ -42,12 +41,13 @@ use self::{
     state::{QueueId, State},
     store::{Contents, File, Store},
     subscription::{Consumer, Hearer},
-    writer::{Call, Order, WAITING_CALLS, Writer, now_ms},
+    writer::{Order, Writer, now_ms},
 };
 use crate::{
+    calls::{Call, Room, WAITING_CALLS},
     message::Message,
     topology::{Exchange, Queue},
-    transport::{PublishError, Source, Subscription, Transport},
+    transport::{DepthError, PublishError, Source, Subscription, Transport},
 };
 
 /// Orders that wait for the writer: one at a time for each subscription and each `ensure`.
@@ -58,6 +58,7 @@ const WAITING_ORDERS: usize = 64;
 pub struct Embedded {
     shared: Arc<Shared>,
     calls: mpsc::Sender<Call>,
+    room: Room,
     orders: mpsc::Sender<Order>,
     writer: AbortHandle,
 }
@@ -70,7 +71,7 @@ pub struct Limits {
     /// Bytes of the journal, all of which may be in memory; beyond, its oldest messages move to the backlog. 64 MiB.
     pub max_journal_bytes: usize,
     /// Messages of each queue that stay in memory, to be delivered without waiting for the disk, when the rest of the queue
-    /// is in the backlog; at least 8. 1024.
+    /// is in the backlog; at least 8, and of long messages fewer, so many as have 16 MiB. 1024.
     pub kept_messages: usize,
 }
 
@@ -108,7 +109,21 @@ pub enum OpenError {
         /// What is wrong.
         reason: String,
     },
-    /// It cannot be written, or is something else.
+    /// It is a file of something else. Nothing was changed.
+    #[error("{} is not a bus: it is a database of something else", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its place cannot be written now: no room, mounted read-only, an error of the disk. It may be later.
+    #[error("the bus {} cannot be written now: {reason}", path.display())]
+    Unavailable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// There can be no file, or none that keeps what is written to it.
     #[error("the bus {} cannot be opened: {reason}", path.display())]
     Failed {
         /// The file.
@@ -122,7 +137,7 @@ impl Embedded {
     /// Opens the bus that a file holds, or makes it: SQLite in WAL mode with `synchronous=FULL`, which is asserted.
     ///
     /// # Errors
-    /// If another process has it, if it was damaged, or if it cannot be written safely.
+    /// If another process has it, if it is damaged or something else, or if it cannot be written, now or safely.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -161,7 +176,7 @@ impl Embedded {
         let running = tokio::spawn(writer.run());
         let writer = running.abort_handle();
         watch(Arc::clone(&shared), running);
-        Ok(Self { shared, calls, orders, writer })
+        Ok(Self { shared, calls, room: Room::default(), orders, writer })
     }
 }
 
@@ -226,17 +241,7 @@ impl Transport for Embedded {
     }
 
     async fn publish(&self, messages: Vec<Message>, patience: Duration) -> Vec<Result<(), PublishError>> {
-        let count = messages.len();
-        let (reply, answer) = oneshot::channel();
-        let call = async {
-            self.calls.send(Call { messages, reply }).await.ok()?;
-            answer.await.ok()
-        };
-        match timeout(patience, call).await {
-            Ok(Some(results)) => results,
-            Ok(None) => vec![Err(PublishError::Closed); count],
-            Err(_elapsed) => vec![Err(PublishError::Unknown(patience)); count],
-        }
+        self.room.publish(&self.calls, |call| call, messages, patience).await
     }
 
     fn subscribe(&self, source: Source, prefetch: u16) -> Box<dyn Subscription> {
@@ -251,6 +256,11 @@ impl Transport for Embedded {
                 Box::new(Hearer::new(shared, id))
             }
         }
+    }
+
+    async fn depth(&self, queue: &Queue) -> Result<u64, DepthError> {
+        let state = self.shared.state();
+        if state.closed { Err(DepthError::Closed) } else { Ok(state.depth(&queue.name)) }
     }
 
     fn status(&self) -> Result<(), String> {

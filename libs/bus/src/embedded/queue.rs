@@ -13,6 +13,8 @@ use crate::{message::Message, topology};
 
 /// When fewer than this part of what may stay in memory is there to be delivered, more is read from disk.
 const FEW: usize = 8;
+/// Bytes of bodies of one queue that stay in memory when the rest goes to disk: a thousand long messages would be gigabytes.
+const KEPT_BYTES: usize = 16 << 20;
 
 /// A message in a queue.
 #[derive(Clone, Debug)]
@@ -116,7 +118,11 @@ impl Queue {
 
     /// Lets go of what is on disk with numbers up to `through`, all but the first ones.
     pub(super) fn unload(&mut self, through: Number) {
-        let beyond_kept = self.ready.keys().nth(self.kept).copied();
+        let mut bytes = 0;
+        let beyond_kept = self.ready.iter().zip(1..).find_map(|((number, entry), count)| {
+            bytes += entry.message.body.len();
+            (count > self.kept || bytes > KEPT_BYTES).then_some(*number)
+        });
         let Some(from) = beyond_kept.filter(|from| *from <= through) else { return };
         let mut rest = self.ready.split_off(&from);
         let newer = rest.split_off(&(through + 1));
@@ -137,8 +143,21 @@ impl Queue {
 
     /// Whether more must be read from disk soon.
     pub(super) fn wants_loading(&self) -> bool {
-        let enough = || self.ready.range(..self.unloaded_from).nth(self.kept / FEW).is_some();
-        self.unloaded > 0 && !self.loading && !enough()
+        self.unloaded > 0 && !self.loading && !self.has_enough()
+    }
+
+    /// Whether what is in memory lasts until more is read. It is never nothing, or nobody could go on.
+    fn has_enough(&self) -> bool {
+        let mut bytes = 0;
+        self.ready.range(..self.unloaded_from).zip(1..).any(|((_, entry), count)| {
+            bytes += entry.message.body.len();
+            count > self.kept / FEW || bytes > KEPT_BYTES / FEW
+        })
+    }
+
+    /// How many messages wait to be delivered, in memory and on disk.
+    pub(super) fn depth(&self) -> u64 {
+        self.ready.len() as u64 + self.unloaded
     }
 
     /// From which number on more is read from disk now, if so.

@@ -1,7 +1,7 @@
 //! Everything that the bus knows, under one lock: who gets what, what waits, who holds what.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     message::Message,
     topology::{self, Binding, Exchange, QueueKind},
-    transport::{Acknowledge, AcknowledgeError},
+    transport::{Acknowledge, AcknowledgeError, MAX_HELD_BYTES, Owner},
 };
 
 /// Names a queue. Never used for another one.
@@ -45,7 +45,8 @@ pub(super) struct State {
     by_name: HashMap<String, QueueId>,
     holders: HashMap<HolderId, Holder>,
     listeners: HashMap<ListenerId, Listener>,
-    owners: HashSet<String>,
+    /// Who owns which name, and how many times.
+    owners: HashMap<String, (Owner, usize)>,
     /// Told when an owner goes.
     pub(super) owner_left: Arc<Notify>,
     last_id: u64,
@@ -67,9 +68,23 @@ pub(super) struct State {
 struct Holder {
     queue: QueueId,
     prefetch: usize,
-    owner: Option<String>,
+    owner: Option<Owner>,
     last_tag: u64,
     unacknowledged: BTreeMap<u64, (Number, Entry)>,
+    /// Bytes of their bodies.
+    held_bytes: usize,
+}
+
+impl Holder {
+    /// Whether it holds as much as it may.
+    fn is_full(&self) -> bool {
+        self.unacknowledged.len() >= self.prefetch
+    }
+
+    /// Whether a message of so many bytes would be too much beside what it holds.
+    fn has_no_room_for(&self, bytes: usize) -> bool {
+        !self.unacknowledged.is_empty() && self.held_bytes + bytes > MAX_HELD_BYTES
+    }
 }
 
 /// What a consumer gets when it asks for the next message.
@@ -164,20 +179,29 @@ impl State {
 /// Consuming.
 impl State {
     /// Becomes the owner of a name, or says that another one is.
-    pub(super) fn own(&mut self, name: &str) -> bool {
-        self.owners.insert(name.to_owned())
+    pub(super) fn own(&mut self, owner: &Owner) -> bool {
+        let (known, times) = self.owners.entry(owner.name().to_owned()).or_insert_with(|| (owner.clone(), 0));
+        let may = known == owner;
+        *times += usize::from(may);
+        may
     }
 
-    pub(super) fn disown(&mut self, name: &str) {
-        self.owners.remove(name);
-        self.owner_left.notify_waiters();
+    /// Takes back one time of what was owned.
+    pub(super) fn disown(&mut self, owner: &Owner) {
+        let Some((_, times)) = self.owners.get_mut(owner.name()).filter(|(known, _)| known == owner) else { return };
+        *times -= 1;
+        if *times == 0 {
+            self.owners.remove(owner.name());
+            self.owner_left.notify_waiters();
+        }
     }
 
     /// Begins to consume a queue.
-    pub(super) fn hold(&mut self, queue: QueueId, prefetch: u16, owner: Option<String>) -> HolderId {
+    pub(super) fn hold(&mut self, queue: QueueId, prefetch: u16, owner: Option<Owner>) -> HolderId {
         let prefetch = usize::from(prefetch.max(1));
         self.last_id += 1;
-        let holder = Holder { queue, prefetch, owner, last_tag: 0, unacknowledged: BTreeMap::new() };
+        let unacknowledged = BTreeMap::new();
+        let holder = Holder { queue, prefetch, owner, last_tag: 0, unacknowledged, held_bytes: 0 };
         self.holders.insert(self.last_id, holder);
         self.queues[queue as usize].window += prefetch as u64;
         self.windows.insert(queue);
@@ -205,12 +229,18 @@ impl State {
     /// The next message for a consumer.
     pub(super) fn next(&mut self, id: HolderId) -> Next {
         let Some(holder) = self.holders.get_mut(&id).filter(|_| !self.closed) else { return Next::Closed };
-        if holder.unacknowledged.len() >= holder.prefetch {
+        if holder.is_full() {
             return Next::Full;
         }
         let queue = &mut self.queues[holder.queue as usize];
+        if queue.first().is_some_and(|first| holder.has_no_room_for(first.message.body.len())) {
+            // Another consumer may have room for it.
+            queue.came.notify_one();
+            return Next::Full;
+        }
         let Some((number, entry)) = queue.take() else { return Next::Nothing(queue.came.clone().notified_owned()) };
         holder.last_tag += 1;
+        holder.held_bytes += entry.message.body.len();
         let delivery = Next::Delivery {
             tag: holder.last_tag,
             earlier_deliveries: entry.deliveries,
@@ -234,7 +264,9 @@ impl State {
             }
         };
         let queue = holder.queue;
-        for (number, entry) in earlier.into_values().chain(known) {
+        let done: Vec<(Number, Entry)> = earlier.into_values().chain(known).collect();
+        holder.held_bytes -= done.iter().map(|(_, entry)| entry.message.body.len()).sum::<usize>();
+        for (number, entry) in done {
             self.done(queue, number, &entry.message);
         }
         result
@@ -244,6 +276,11 @@ impl State {
         self.queues[queue as usize].done(number);
         self.waiting_bytes = self.waiting_bytes.saturating_sub(weight(message));
         self.acknowledged.push((queue, number));
+    }
+
+    /// How many messages of a queue wait to be delivered; none of one that there is not.
+    pub(super) fn depth(&self, queue: &str) -> u64 {
+        self.by_name.get(queue).map_or(0, |id| self.queues[*id as usize].depth())
     }
 
     /// Takes everything back from everybody, and gives nothing out any more.

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     message::Message,
     topology::Queue,
-    transport::{Acknowledge, AcknowledgeError, Delivery, Receipt, Subscription},
+    transport::{Acknowledge, AcknowledgeError, Delivery, Owner, Receipt, Subscription},
 };
 
 /// There is nothing to build anew here: one session for ever.
@@ -36,7 +36,7 @@ pub(super) struct Consumer {
     orders: mpsc::Sender<Order>,
     queue: Queue,
     prefetch: u16,
-    owner: Option<String>,
+    owner: Option<Owner>,
     step: Step,
 }
 
@@ -56,7 +56,7 @@ impl Consumer {
         orders: mpsc::Sender<Order>,
         queue: Queue,
         prefetch: u16,
-        owner: Option<String>,
+        owner: Option<Owner>,
     ) -> Self {
         Self { shared, orders, queue, prefetch, owner, step: Step::Begin }
     }

@@ -24,13 +24,12 @@ use super::{
     store::{Commit, Settled, Store},
 };
 use crate::{
+    calls::{Call, Reply, Results},
     message::Message,
     topology::{Exchange, Queue},
-    transport::PublishError,
+    transport::{Owner, PublishError},
 };
 
-/// Calls of `publish` that wait for the writer; more wait in `publish`, against their patience.
-pub(super) const WAITING_CALLS: usize = 1024;
 /// A commit takes no further call when it has so many messages,
 const MAX_GROUP_MESSAGES: usize = 4096;
 /// or so many bytes.
@@ -41,21 +40,12 @@ const ACKNOWLEDGE_DELAY: Duration = Duration::from_millis(10);
 /// How often it is tried to write when that fails, mostly because the disk is full.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// What became of the messages of one call.
-pub(super) type Results = Vec<Result<(), PublishError>>;
-
-/// One call of `publish`.
-pub(super) struct Call {
-    pub(super) messages: Vec<Message>,
-    pub(super) reply: oneshot::Sender<Results>,
-}
-
 /// What else the writer is asked to do.
 pub(super) enum Order {
     /// Make sure of an exchange and queues.
     Ensure { exchange: Exchange, queues: Vec<Queue>, done: oneshot::Sender<()> },
     /// Let somebody consume a queue.
-    Hold { queue: Queue, prefetch: u16, owner: Option<String>, holder: oneshot::Sender<HolderId> },
+    Hold { queue: Queue, prefetch: u16, owner: Option<Owner>, holder: oneshot::Sender<HolderId> },
     /// Write what is left, and end.
     Close,
 }
@@ -85,7 +75,7 @@ struct Outcome {
     first: Number,
     published: Vec<Published>,
     broadcasts: Vec<(ListenerId, Arc<Message>)>,
-    replies: Vec<(oneshot::Sender<Results>, Results)>,
+    replies: Vec<(Reply, Results)>,
     ensured: Vec<oneshot::Sender<()>>,
     held: Vec<(oneshot::Sender<HolderId>, HolderId)>,
 }
@@ -293,9 +283,8 @@ impl Writer {
             }
         }
         drop(state);
-        // Whoever stopped waiting does not need the answer.
         for (reply, results) in outcome.replies {
-            let _ = reply.send(results);
+            reply.send(results);
         }
         for done in outcome.ensured {
             let _ = done.send(());

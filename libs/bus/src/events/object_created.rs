@@ -6,6 +6,24 @@ use uuid::Uuid;
 
 use super::{Event, EventId, InvalidEvent, Json, MAX_TASKS, Milliseconds, ObjectId, OperationName, Parameters};
 
+/// The longest parameters, in bytes of JSON: each task of an object carries them, so that with [`MAX_TASKS`] they are
+/// 160 MiB.
+pub const MAX_PARAMETERS_BYTES: usize = 16 * 1024;
+
+/// Whether parameters are short enough.
+///
+/// # Errors
+/// If they are not, with how long they are.
+pub fn check_parameters(parameters: &Parameters) -> Result<(), InvalidEvent> {
+    if parameters.is_empty() {
+        return Ok(());
+    }
+    match serde_json::to_vec(parameters).map_or(usize::MAX, |json| json.len()) {
+        0..=MAX_PARAMETERS_BYTES => Ok(()),
+        bytes => Err(InvalidEvent(format!("the parameters have {bytes} bytes: {MAX_PARAMETERS_BYTES} are allowed"))),
+    }
+}
+
 /// An object was accepted; carries it whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ObjectCreated {
@@ -56,10 +74,9 @@ impl Event for ObjectCreated {
     }
 
     fn validate(&self) -> Result<(), InvalidEvent> {
-        if (1..=MAX_TASKS).contains(&self.object.tasks) {
-            Ok(())
-        } else {
-            Err(InvalidEvent(format!("{} tasks: 1 to {MAX_TASKS} are allowed", self.object.tasks)))
+        if !(1..=MAX_TASKS).contains(&self.object.tasks) {
+            return Err(InvalidEvent(format!("{} tasks: 1 to {MAX_TASKS} are allowed", self.object.tasks)));
         }
+        check_parameters(&self.object.parameters)
     }
 }

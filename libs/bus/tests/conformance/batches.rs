@@ -9,7 +9,8 @@ use std::{
 };
 
 use bus::{
-    AnyEvent, Batches, Binding, Bus, DEAD_QUEUE, HandleBatch, Hear, Message, Received, encode,
+    AnyEvent, BatchError, Batches, Binding, Bus, DEAD_QUEUE, DEAD_REASON, DEAD_TIME, DeadLetter, HandleBatch, Hear,
+    Message, Owner, ROUND, Received, encode,
     events::{Event, ObjectId, TaskStarted},
     now,
 };
@@ -18,16 +19,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     events::{attempt, object},
-    kit::{PATIENCE, bus, drain},
-    loops::{GRACE, KEY, submit},
-    retrying::{next_dead_letter, publish_on},
+    kit::{PATIENCE, bus, drain, message, publish},
+    loops::{GRACE, KEY, left, submit},
+    retrying::{next_dead_letter, publish_on, replay},
     subject::Subject,
 };
 
 fn statistics(bus: &Bus) -> Batches {
     Batches {
         queue: bus.topology().statistics(),
-        owner: bus.topology().statistics_owner(),
+        owner: Owner::new(&bus.topology().statistics_owner()),
         max_events: 8,
         max_bytes: 1 << 20,
         max_wait: Duration::from_millis(20),
@@ -44,10 +45,10 @@ struct Taker {
     largest: AtomicUsize,
 }
 
-impl HandleBatch for Taker {
-    async fn handle(&self, events: &[Received<AnyEvent>]) -> Result<(), String> {
+impl HandleBatch<Received<AnyEvent>> for Taker {
+    async fn handle(&self, events: &[Received<AnyEvent>]) -> Result<(), BatchError> {
         if self.refused.fetch_add(1, Ordering::SeqCst) == 0 {
-            return Err("no room".to_owned());
+            return Err(BatchError::Unavailable("no room".to_owned()));
         }
         self.largest.fetch_max(events.len(), Ordering::SeqCst);
         self.kinds.lock().unwrap().extend(events.iter().map(|received| match &received.event {
@@ -97,27 +98,144 @@ pub async fn case_09_batches_bring_every_event_unknown_ones_too_and_set_aside_wh
     assert!(drain(&*transport, &topology.statistics(), KEY).await.is_empty(), "all were acknowledged");
 }
 
-/// Has nothing against any event.
-struct Indifferent;
+/// Cannot do anything about some objects: of one it says so, of another it panics.
+struct Particular {
+    bad: ObjectId,
+    dreadful: ObjectId,
+    handled: Mutex<Vec<ObjectId>>,
+}
 
-impl HandleBatch for Indifferent {
-    async fn handle(&self, _: &[Received<AnyEvent>]) -> Result<(), String> {
+impl HandleBatch<Received<AnyEvent>> for Particular {
+    async fn handle(&self, events: &[Received<AnyEvent>]) -> Result<(), BatchError> {
+        let ids = events.iter().filter_map(|received| match &received.event {
+            AnyEvent::ObjectCreated(event) => Some(event.object.id),
+            _ => None,
+        });
+        let ids: Vec<ObjectId> = ids.collect();
+        assert!(!ids.contains(&self.dreadful), "this is why the test says that something panicked");
+        if ids.contains(&self.bad) {
+            return Err(BatchError::Bad("not this one".to_owned()));
+        }
+        self.handled.lock().unwrap().extend(ids);
         Ok(())
     }
 }
 
-pub async fn case_26_what_is_redriven_to_the_statistics_and_fails_again_is_the_same_dead_letter_again<S: Subject>() {
+pub async fn case_09_what_can_never_be_handled_is_set_aside_alone_and_all_the_rest_is_handled<S: Subject>() {
+    let subject = S::fresh().await;
+    let bus = bus(&subject);
+    let mut ids: Vec<ObjectId> = submit(&bus, 30).await.into_iter().collect();
+    let (bad, dreadful) = (ids.remove(20), ids.remove(7));
+    let particular = Arc::new(Particular { bad, dreadful, handled: Mutex::default() });
+    let shutdown = CancellationToken::new();
+    let running = {
+        let (particular, bus, shutdown) = (particular.clone(), bus.clone(), shutdown.clone());
+        let batches = statistics(&bus);
+        tokio::spawn(async move { batches.run(bus, &*particular, shutdown).await })
+    };
+    let dead = [next_dead_letter(&subject, bus.topology()).await, next_dead_letter(&subject, bus.topology()).await];
+    let said = dead.map(|dead| (dead.correlation_id.unwrap(), dead.headers[DEAD_REASON].as_str().unwrap().to_owned()));
+    let expected = [(dreadful.to_string(), "the handler panicked"), (bad.to_string(), "not this one")];
+    for (id, reason) in expected {
+        assert!(said.contains(&(id, reason.to_owned())), "{said:?}");
+    }
+    eventually(async || match particular.handled.lock().unwrap().len() {
+        28 => Ok(()),
+        count => Err(format!("{count} of 28")),
+    })
+    .await;
+    let mut handled = particular.handled.lock().unwrap().clone();
+    handled.sort();
+    assert_eq!(handled, ids, "each of them once");
+    shutdown.cancel();
+    running.await.unwrap();
+    assert!(left(&subject, &bus.topology().statistics()).await.is_empty(), "all were acknowledged");
+}
+
+/// Has nothing against any event.
+struct Indifferent;
+
+impl HandleBatch<Received<AnyEvent>> for Indifferent {
+    async fn handle(&self, _: &[Received<AnyEvent>]) -> Result<(), BatchError> {
+        Ok(())
+    }
+}
+
+pub async fn case_26_what_is_replayed_to_the_statistics_and_fails_again_is_the_dead_letter_of_the_next_round<
+    S: Subject,
+>() {
     let subject = S::fresh().await;
     let bus = bus(&subject);
     let (batches, consuming) = (statistics(&bus), bus.clone());
     tokio::spawn(async move { batches.run(consuming, &Indifferent, CancellationToken::new()).await });
     let event = bus.encode(&object(ObjectId::new(), "nop"), now(), None).unwrap();
     publish_on(&bus, &Message { body: "{".into(), ..event }).await;
-    let first = next_dead_letter(&subject, bus.topology()).await;
+    let mut first = next_dead_letter(&subject, bus.topology()).await;
     assert_eq!(first.headers[DEAD_QUEUE].as_str(), Some(bus.topology().statistics().name.as_str()));
-    bus.redrive(&first).await.unwrap();
-    let second = next_dead_letter(&subject, bus.topology()).await;
+    replay(&bus, &first).await.unwrap();
+    let mut second = next_dead_letter(&subject, bus.topology()).await;
+    assert_eq!(second.headers.remove(ROUND), Some(1.into()));
+    for dead in [&mut first, &mut second] {
+        dead.headers.remove(DEAD_TIME);
+    }
     assert_eq!(second, first);
+}
+
+/// What came, in order: the ids of objects and of fences.
+#[derive(Default)]
+struct InOrder(Mutex<Vec<String>>);
+
+impl InOrder {
+    async fn until_it_has(&self, count: usize) -> Vec<String> {
+        eventually(async || {
+            let came = self.0.lock().unwrap().clone();
+            if came.len() >= count { Ok(came) } else { Err(format!("{came:?}")) }
+        })
+        .await
+    }
+}
+
+impl HandleBatch<Received<AnyEvent>> for InOrder {
+    async fn handle(&self, events: &[Received<AnyEvent>]) -> Result<(), BatchError> {
+        let ids = events.iter().map(|received| match &received.event {
+            AnyEvent::Fence => received.envelope.id.clone(),
+            _ => received.envelope.correlation_id.clone().unwrap(),
+        });
+        self.0.lock().unwrap().extend(ids);
+        Ok(())
+    }
+}
+
+impl HandleBatch<DeadLetter> for InOrder {
+    async fn handle(&self, letters: &[DeadLetter]) -> Result<(), BatchError> {
+        let ids = letters.iter().map(|letter| letter.fence().map_or_else(|| letter.message.id.clone(), str::to_owned));
+        self.0.lock().unwrap().extend(ids);
+        Ok(())
+    }
+}
+
+pub async fn case_26_a_fence_comes_behind_everything_that_was_confirmed_before_it_in_both_queues<S: Subject>() {
+    let subject = S::fresh().await;
+    let bus = bus(&subject);
+    let topology = bus.topology().clone();
+    let objects = submit(&bus, 10).await.len();
+    let dead = message(&topology.dead_letters_exchange().name, "", "a dead letter");
+    subject.transport().ensure(topology.dead_letters_exchange(), vec![topology.dead_letters()]).await;
+    publish(&*subject.transport(), vec![dead]).await;
+    bus.fence("the fence").await.unwrap();
+    let (events, letters) = (Arc::new(InOrder::default()), Arc::new(InOrder::default()));
+    let batches = statistics(&bus);
+    let of_letters = Batches { queue: topology.dead_letters(), ..batches.clone() };
+    let (consuming, taker) = (bus.clone(), events.clone());
+    tokio::spawn(
+        async move { batches.run::<Received<AnyEvent>, _>(consuming, &*taker, CancellationToken::new()).await },
+    );
+    let (consuming, taker) = (bus.clone(), letters.clone());
+    tokio::spawn(async move { of_letters.run::<DeadLetter, _>(consuming, &*taker, CancellationToken::new()).await });
+    let came = events.until_it_has(objects + 1).await;
+    assert_eq!(came[objects], "the fence", "{came:?}");
+    assert_eq!(letters.until_it_has(2).await, ["a dead letter", "the fence"]);
+    assert!(left(&subject, &topology.distributor()).await.len() == objects, "nobody else sees it");
 }
 
 /// Remembers what it hears.

@@ -23,6 +23,7 @@ macro_rules! shared {
             routing::case_05_a_queue_with_two_bindings_that_match_gets_a_message_once,
             routing::case_05_every_broadcast_subscriber_hears_what_is_said_while_it_listens,
             routing::only_one_subscription_owns_a_queue_and_the_next_takes_over_when_it_goes,
+            routing::one_owner_consumes_two_queues_and_the_next_takes_over_both_when_it_has_left_both,
             delivering::case_06_one_consumer_gets_the_messages_in_their_order,
             delivering::case_07_no_delivery_beyond_prefetch_until_acknowledged,
             delivering::case_08_what_is_handed_back_comes_again_and_says_how_often_it_came,
@@ -42,6 +43,10 @@ macro_rules! shared {
             delivering::case_28_a_subscription_that_is_dropped_while_it_begins_holds_nothing,
             delivering::case_28_waiting_for_a_delivery_can_be_given_up_at_any_moment_and_loses_none,
             delivering::case_35_a_queue_keeps_what_is_published_while_nobody_consumes,
+            measuring::case_07_of_long_messages_fewer_are_held_so_that_their_bytes_have_a_bound,
+            measuring::case_38_the_depth_of_a_queue_is_what_waits_in_it_and_nobody_holds,
+            measuring::case_38_in_a_queue_that_there_is_not_nothing_waits_and_others_are_measured_all_the_same,
+            measuring::case_38_a_transport_that_was_closed_measures_nothing,
         }
     };
 }
@@ -56,6 +61,7 @@ macro_rules! loops {
             loops::case_08_an_event_whose_consumer_died_is_given_to_the_next_one,
             loops::case_09_a_handler_that_panics_sets_its_event_aside_and_goes_on,
             batches::case_09_batches_bring_every_event_unknown_ones_too_and_set_aside_what_is_none,
+            batches::case_09_what_can_never_be_handled_is_set_aside_alone_and_all_the_rest_is_handled,
             loops::case_10_shutdown_finishes_what_is_in_the_handler_and_hands_back_the_rest,
             retrying::case_21_an_event_to_be_retried_comes_after_its_delay_and_only_to_the_queue_where_it_failed,
             retrying::case_21_a_short_delay_of_an_event_is_not_held_up_by_a_long_one,
@@ -69,9 +75,11 @@ macro_rules! loops {
             crash_loops::case_24_a_suspect_that_comes_to_a_busy_consumer_waits_for_the_others_and_the_rest_goes_back,
             crash_loops::case_24_a_message_that_was_delivered_twenty_times_is_set_aside_unexecuted,
             retrying::case_25_what_the_dead_letters_do_not_take_is_kept_until_they_do,
-            retrying::case_26_a_dead_letter_that_is_redriven_comes_as_if_for_the_first_time_and_only_to_its_queue,
-            batches::case_26_what_is_redriven_to_the_statistics_and_fails_again_is_the_same_dead_letter_again,
-            retrying::case_26_a_dead_letter_of_no_work_queue_cannot_be_redriven,
+            retrying::case_26_a_dead_letter_that_is_replayed_comes_as_if_for_the_first_time_and_only_to_its_queue,
+            retrying::case_26_a_task_that_is_replayed_is_the_same_task_in_the_next_round,
+            batches::case_26_what_is_replayed_to_the_statistics_and_fails_again_is_the_dead_letter_of_the_next_round,
+            retrying::case_26_a_dead_letter_of_no_work_queue_cannot_be_replayed,
+            batches::case_26_a_fence_comes_behind_everything_that_was_confirmed_before_it_in_both_queues,
         }
     };
 }
@@ -84,7 +92,10 @@ macro_rules! alone {
             faults::case_13_what_is_confirmed_survives_a_kill_also_in_a_queue_that_is_new,
             publishing::case_17_a_publish_that_cannot_be_confirmed_is_unknown_when_its_patience_ends,
             publishing::case_19_while_nothing_is_taken_producers_wait_and_what_they_gave_up_is_not_kept,
+            publishing::case_19_of_long_messages_fewer_wait_so_that_their_bytes_have_a_bound,
+            publishing::case_19_after_nothing_was_taken_for_long_it_goes_on_at_once,
             faults::case_20_while_nothing_is_taken_consumers_go_on_and_acknowledge,
+            measuring::case_38_while_nothing_is_taken_the_depth_is_told,
             faults::case_30_over_kills_in_mid_traffic_nothing_confirmed_is_lost,
         }
     };

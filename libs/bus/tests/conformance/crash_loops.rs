@@ -10,7 +10,7 @@ use std::{
 };
 
 use bus::{
-    Bus, DEAD_REASON, Handle, Outcome, Received, Source,
+    Bus, Cause, DEAD_CAUSE, DEAD_REASON, Handle, Outcome, Received, Source,
     events::{Event, ObjectCreated, ObjectId},
 };
 use testkit::eventually;
@@ -111,6 +111,7 @@ async fn one_is_set_aside_and_all_others_are_done<S: Subject>(processes: usize) 
     assert_eq!(dead.correlation_id, Some(poison.to_string()));
     let reason = dead.headers[DEAD_REASON].as_str().unwrap();
     assert!(reason.starts_with("delivered 2"), "{reason}");
+    assert_eq!(dead.headers[DEAD_CAUSE], Cause::CrashLoop.as_str());
     assert_eq!(*process.done.lock().unwrap(), others);
     let crashes = process.crashes.load(Ordering::SeqCst);
     assert!((10..=20).contains(&crashes), "{crashes} crashes");

@@ -1,16 +1,16 @@
 //! What only a bus inside one process promises: it owns a file.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use bus::{
-    Message, Source, Transport,
+    Acknowledge, Message, Source, Transport,
     embedded::{Embedded as Bus, Limits, OpenError},
 };
 use rand::{Rng, RngExt};
-use testkit::{eventually, unique_name};
+use testkit::{Volume, eventually, unique_name};
 
 use crate::{
-    kit::{drain, message, publish, queue, take_until, topic},
+    kit::{drain, ids, message, publish, queue, take, take_until, topic},
     seed::random,
     subject::{Embedded, Mortal, Subject, bus_file, open},
     work::{Ledger, Manner, assert_undamaged, work, work_queue},
@@ -200,4 +200,82 @@ async fn what_is_no_bus_at_all_is_refused_and_left_as_it_is() {
     std::fs::write(&file, "a letter to a friend ".repeat(500)).unwrap();
     assert!(open(&file, Limits::default()).await.is_err());
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "a letter to a friend ".repeat(500));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_something_else_and_a_place_for_none_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let foreign = folder.path().join("songs.db");
+    let made = std::process::Command::new("sqlite3").arg(&foreign).arg("CREATE TABLE songs (name)").status().unwrap();
+    assert!(made.success());
+    let error = open(&foreign, Limits::default()).await.err().expect("it has songs");
+    assert!(matches!(&error, OpenError::Foreign { path } if *path == foreign), "{error:?}");
+    for place in [folder.path().to_owned(), folder.path().join("no/such/folder/bus.db")] {
+        let error = open(&place, Limits::default()).await.err().expect("there can be no file");
+        assert!(matches!(error, OpenError::Failed { .. }), "{error:?}");
+    }
+}
+
+/// Small enough to be full soon.
+const VOLUME_BYTES: u64 = 8 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_full_disk_nothing_is_confirmed_and_when_there_is_room_all_goes_on() {
+    const SOON: Duration = Duration::from_millis(300);
+    let volume = Volume::new(VOLUME_BYTES).unwrap();
+    let (file, exchange) = (bus_file(volume.path()), unique_name());
+    let bus = open(&file, Limits::default()).await.unwrap();
+    let work = queue(&exchange, "work", "a.#");
+    bus.ensure(topic(&exchange), vec![work.clone()]).await;
+    let long = |id: usize| Message { body: vec![b'x'; 100_000].into(), ..message(&exchange, "a.b", id) };
+    publish(&bus, vec![long(0)]).await;
+
+    volume.fill().unwrap();
+    let mut count = 1;
+    while bus.publish(vec![long(count)], SOON).await[0].is_ok() {
+        count += 1;
+    }
+    let full = bus.status().unwrap_err();
+    assert!(full.contains("full"), "{full}");
+    // What was confirmed is delivered and can be acknowledged.
+    let mut subscription = bus.subscribe(Source::Shared(work.clone()), 1000);
+    for delivery in take(&mut *subscription, count).await {
+        subscription.acknowledge(delivery.receipt, Acknowledge::One).await.unwrap();
+    }
+    // What takes a transaction fails in another way than what takes a row. It waits, too.
+    let other = queue(&exchange, "other", "b.#");
+    let declared = bus.ensure(topic(&exchange), vec![other.clone()]);
+    assert!(tokio::time::timeout(SOON, declared).await.is_err());
+    for _ in 0..3 {
+        assert!(bus.publish(vec![long(count)], SOON).await[0].is_err());
+    }
+
+    volume.make_room().unwrap();
+    eventually(async || bus.status()).await;
+    publish(&bus, vec![long(count), message(&exchange, "b.c", "other")]).await;
+    let unconfirmed: BTreeSet<String> = take(&mut *subscription, 1).await.into_iter().map(|d| d.message.id).collect();
+    assert_eq!(unconfirmed, BTreeSet::from([count.to_string()]));
+    drop(subscription);
+    bus.close().await;
+    let bus = open(&file, Limits::default()).await.unwrap();
+    assert_eq!(ids(&drain(&bus, &other, "b.c").await), ["other"]);
+    // Those that were not confirmed in time may have been taken more than once; nothing else is there.
+    let left = drain(&bus, &work, "a.b").await;
+    assert!(!left.is_empty() && ids(&left).iter().all(|id| *id == count.to_string()), "{:?}", ids(&left));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_place_cannot_be_written_now_says_that_it_may_be_later() {
+    let volume = Volume::new(VOLUME_BYTES).unwrap();
+    let file = bus_file(volume.path());
+    volume.fill().unwrap();
+    let error = open(&file, Limits::default()).await.err().expect("there is no room");
+    assert!(matches!(&error, OpenError::Unavailable { path, .. } if *path == file), "{error:?}");
+    volume.make_room().unwrap();
+    open(&file, Limits::default()).await.unwrap().close().await;
+    volume.set_read_only(true).unwrap();
+    let error = open(&file, Limits::default()).await.err().expect("it cannot be written");
+    assert!(matches!(error, OpenError::Unavailable { .. }), "{error:?}");
+    volume.set_read_only(false).unwrap();
+    open(&file, Limits::default()).await.unwrap();
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bus::{
-    Bus, DEAD_QUEUE, DEAD_REASON, Handle, Outcome, Received, Source, WorkQueue,
+    Bus, Cause, DEAD_CAUSE, DEAD_QUEUE, DEAD_REASON, Failure, Handle, Outcome, Received, Source, WorkQueue,
     events::{Event, ObjectCreated, ObjectId},
 };
 use testkit::eventually;
@@ -139,7 +139,7 @@ pub async fn case_23_what_is_rejected_or_not_understood_is_set_aside_with_its_re
     let bus = bus(&subject);
     let topology = bus.topology().clone();
     let recorder = Arc::new(Recorder::default());
-    *recorder.answer.lock().unwrap() = Some(Outcome::Reject("never".to_owned()));
+    *recorder.answer.lock().unwrap() = Some(Outcome::Reject(Failure::new(Cause::Rejected, "never")));
     let running = Running::start(&bus, distributors(&bus), &recorder);
     submit(&bus, 1).await;
     let foreign = message(subject.exchange(), KEY, "foreign");
@@ -154,6 +154,7 @@ pub async fn case_23_what_is_rejected_or_not_understood_is_set_aside_with_its_re
         if dead.message.id == "foreign" {
             assert_eq!(dead.message.body, foreign.body);
             assert!(text(DEAD_REASON).contains("not a CloudEvent"));
+            assert_eq!(text(DEAD_CAUSE), Cause::Undecodable.as_str());
         }
         reasons.insert(text(DEAD_REASON));
     }

@@ -4,6 +4,7 @@
 mod acknowledging;
 mod batches;
 mod cases;
+mod certificates;
 mod crash_loops;
 mod delivering;
 mod embedded_only;
@@ -12,6 +13,7 @@ mod events;
 mod faults;
 mod kit;
 mod loops;
+mod measuring;
 mod publishing;
 mod rabbitmq_only;
 mod retrying;
@@ -19,6 +21,7 @@ mod routing;
 mod seed;
 mod stress;
 mod subject;
+mod tls;
 mod work;
 
 /// The cases over RabbitMQ.

@@ -285,6 +285,59 @@ pub async fn case_19_while_nothing_is_taken_producers_wait_and_what_they_gave_up
     none_is_held(&held).await;
 }
 
+pub async fn case_19_of_long_messages_fewer_wait_so_that_their_bytes_have_a_bound<S: Pressured>() {
+    const BODY_BYTES: usize = 1 << 20;
+    /// What waits for the one task of a transport, and the window that it tries to publish.
+    const MAX_KEPT: usize = 64 + 16 + 1;
+    const ROUNDS: usize = 5;
+    let subject = S::alone().await;
+    let (transport, queue) = with_messages(&subject, 1).await;
+    subject.block().await;
+    let held = Arc::new(AtomicUsize::new(0));
+    let patience = Duration::from_millis(200);
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let (transport, exchange, held) = (transport.clone(), subject.exchange().to_owned(), held.clone());
+        callers.spawn(async move {
+            for round in 0..ROUNDS {
+                let body = Counted::body(&held, BODY_BYTES);
+                let message = Message { body, ..message(&exchange, "a.b", format!("{caller}-{round}")) };
+                // The first of them may be taken before RabbitMQ says that it takes no more.
+                transport.publish(vec![message], patience).await;
+                let now = held.load(Ordering::SeqCst);
+                assert!(now <= CALLERS + MAX_KEPT, "{now} MiB are held");
+            }
+        });
+    }
+    callers.join_all().await;
+    assert!(held.load(Ordering::SeqCst) <= MAX_KEPT, "of those that were given up");
+    subject.unblock().await;
+    publish(&*transport, vec![message(subject.exchange(), "a.b", "afterwards")]).await;
+    drain(&*transport, &queue, "a.b").await;
+    none_is_held(&held).await;
+}
+
+pub async fn case_19_after_nothing_was_taken_for_long_it_goes_on_at_once<S: Pressured>() {
+    /// Longer than the time after which a window that is not confirmed is given up, while nobody says why.
+    const LONG: Duration = Duration::from_secs(25);
+    /// Shorter than the wait before a broken connection is tried again after that.
+    const SOON: Duration = Duration::from_secs(8);
+    let subject = S::alone().await;
+    let (transport, _) = with_messages(&subject, 1).await;
+    subject.block().await;
+    let began = Instant::now();
+    while began.elapsed() < LONG {
+        let patience = Duration::from_secs(1);
+        transport.publish(vec![message(subject.exchange(), "a.b", "held back")], patience).await;
+    }
+    let status = transport.status().unwrap_err();
+    assert!(status.contains("no more"), "{status}");
+    subject.unblock().await;
+    let results = transport.publish(vec![message(subject.exchange(), "a.b", "afterwards")], SOON).await;
+    assert_eq!(results, [Ok(())]);
+    eventually(async || transport.status()).await;
+}
+
 pub async fn case_27_what_was_accepted_before_a_close_under_load_arrives<S: Subject>() {
     let subject = S::fresh().await;
     let (transport, queue) = with_messages(&subject, 0).await;

@@ -1,7 +1,7 @@
 //! Trying again later, and setting aside what is never done.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -11,9 +11,10 @@ use std::{
 
 use async_trait::async_trait;
 use bus::{
-    ATTEMPT, Acknowledge, Bus, DEAD_EXCHANGE, DEAD_QUEUE, DEAD_REASON, DEAD_ROUTING_KEY, Exchange, Handle, Message,
-    Outcome, PublishError, Queue, RETRY_DELAYS, Received, Source, Subscription, Topology, Transport, WorkQueue,
-    events::{ObjectCreated, ObjectId},
+    ATTEMPT, Acknowledge, Bus, Cause, DEAD_CAUSE, DEAD_EXCHANGE, DEAD_QUEUE, DEAD_REASON, DEAD_ROUTING_KEY, DEAD_TIME,
+    DeadLetter, DepthError, Exchange, Failure, Handle, Item, Message, Outcome, PublishError, Queue, RETRY_DELAYS,
+    ROUND, Received, Source, Subscription, Topology, Transport, WorkQueue, decode,
+    events::{ObjectCreated, ObjectId, Task, TaskCreated, TaskId},
     now,
 };
 use testkit::eventually;
@@ -111,7 +112,7 @@ impl Scripted {
 }
 
 fn retry() -> Outcome {
-    Outcome::Retry("not this time".to_owned())
+    Outcome::Retry(Failure::new(Cause::Rejected, "not this time"))
 }
 
 /// An event as a message that is to be its attempt number `attempt`.
@@ -198,6 +199,8 @@ pub async fn case_23_an_event_whose_attempts_are_used_up_is_a_dead_letter_with_a
     let dead = next_dead_letter(&subject, bus.topology()).await;
     let said = |name: &str| dead.headers[name].as_str().unwrap();
     assert_eq!(said(DEAD_REASON), "attempts used up (2): not this time");
+    assert_eq!(said(DEAD_CAUSE), Cause::AttemptsUsedUp.as_str());
+    assert!(said(DEAD_TIME).parse::<jiff::Timestamp>().is_ok());
     assert_eq!(said(DEAD_QUEUE), bus.topology().distributor().name);
     assert_eq!(said(DEAD_ROUTING_KEY), KEY);
     assert_eq!(said(DEAD_EXCHANGE), bus.topology().events().name);
@@ -206,7 +209,7 @@ pub async fn case_23_an_event_whose_attempts_are_used_up_is_a_dead_letter_with_a
     // Its own headers, and ours; nothing of the way that it went.
     let ours = |name: &&String| !sent.headers.contains_key(*name);
     let names: Vec<_> = dead.headers.keys().filter(ours).collect();
-    assert_eq!(names, [DEAD_EXCHANGE, DEAD_QUEUE, DEAD_REASON, DEAD_ROUTING_KEY]);
+    assert_eq!(names, [DEAD_CAUSE, DEAD_EXCHANGE, DEAD_QUEUE, DEAD_REASON, DEAD_ROUTING_KEY, DEAD_TIME]);
     running.end().await;
 }
 
@@ -237,6 +240,10 @@ impl Transport for Refusing {
         self.inner.subscribe(source, prefetch)
     }
 
+    async fn depth(&self, queue: &Queue) -> Result<u64, DepthError> {
+        self.inner.depth(queue).await
+    }
+
     fn status(&self) -> Result<(), String> {
         self.inner.status()
     }
@@ -260,7 +267,7 @@ pub async fn case_25_what_the_dead_letters_do_not_take_is_kept_until_they_do<S: 
         refused: AtomicUsize::new(0),
     });
     let bus = bus_over(refusing.clone(), &subject);
-    let handler = Scripted::new([(1, Outcome::Reject("never".to_owned()))]);
+    let handler = Scripted::new([(1, Outcome::Reject(Failure::new(Cause::Rejected, "never")))]);
     let until_refused = async |count: usize| {
         eventually(async || match refusing.refused.load(Ordering::SeqCst) {
             refused if refused >= count => Ok(()),
@@ -289,7 +296,7 @@ pub async fn case_25_what_comes_when_the_queue_of_dead_letters_is_gone_is_kept_u
     let subject = S::fresh().await;
     let bus = bus(&subject);
     let topology = bus.topology().clone();
-    let handler = Scripted::new([(1, Outcome::Reject("never".to_owned()))]);
+    let handler = Scripted::new([(1, Outcome::Reject(Failure::new(Cause::Rejected, "never")))]);
     let running = Running::start(&bus, distributors(&bus), &handler);
     // All that the consumer needs is there when something was published after it.
     submit(&bus, 1).await;
@@ -310,33 +317,71 @@ pub async fn case_25_what_comes_when_the_queue_of_dead_letters_is_gone_is_kept_u
     assert!(left(&subject, &topology.distributor()).await.is_empty());
 }
 
-pub async fn case_26_a_dead_letter_that_is_redriven_comes_as_if_for_the_first_time_and_only_to_its_queue<S: Subject>() {
+/// Replays what [`next_dead_letter`] took.
+pub async fn replay(bus: &Bus, dead: &Message) -> Result<(), PublishError> {
+    let dead = DeadLetter::read(dead, bus.max_event_bytes()).unwrap();
+    bus.replay(&dead.message, &dead.queue.unwrap(), now()).await
+}
+
+pub async fn case_26_a_dead_letter_that_is_replayed_comes_as_if_for_the_first_time_and_only_to_its_queue<S: Subject>() {
     let subject = S::fresh().await;
     let bus = bus(&subject);
-    let handler = Scripted::new([(3, Outcome::Reject("not with this code".to_owned()))]);
+    let handler = Scripted::new([(3, Outcome::Reject(Failure::new(Cause::Rejected, "not with this code")))]);
     let running = Running::start(&bus, distributors(&bus), &handler);
     let id = ObjectId::new();
     publish_on(&bus, &numbered(&bus, id, 3)).await;
     let dead = next_dead_letter(&subject, bus.topology()).await;
     assert_eq!(dead.headers[DEAD_REASON], "not with this code");
-    bus.redrive(&dead).await.unwrap();
+    replay(&bus, &dead).await.unwrap();
     handler.was_given(id, 1).await;
     running.end().await;
     assert_eq!(left(&subject, &bus.topology().statistics()).await, [id], "nobody else sees it again");
     assert!(left(&subject, &bus.topology().dead_letters()).await.is_empty());
 }
 
-pub async fn case_26_a_dead_letter_of_no_work_queue_cannot_be_redriven<S: Subject>() {
+pub async fn case_26_a_task_that_is_replayed_is_the_same_task_in_the_next_round<S: Subject>() {
     let subject = S::fresh().await;
     let bus = bus(&subject);
+    let (object, operation) = (ObjectId::new(), "nop".parse().unwrap());
+    let task = Task {
+        id: TaskId::of(object, 2, 1),
+        object_id: object,
+        part: 1,
+        parts: 2,
+        operation,
+        parameters: Default::default(),
+        data: "[1]".parse().unwrap(),
+        round: 0,
+    };
+    let queue = bus.topology().processor(&task.operation);
+    let mut message = bus.encode(&TaskCreated { task: task.clone() }, now(), None).unwrap();
+    let mut ids = BTreeSet::from([message.id.clone()]);
+    let mut consumer = subject.transport().subscribe(Source::Shared(queue.clone()), 1);
+    for round in 1..=2 {
+        bus.replay(&message, &queue.name, now()).await.unwrap();
+        let delivery = next(&mut *consumer).await;
+        consumer.acknowledge(delivery.receipt, Acknowledge::One).await.unwrap();
+        message = delivery.message;
+        let received = decode::<TaskCreated>(&message, bus.max_event_bytes()).unwrap();
+        assert_eq!(received.event.task, Task { round, ..task.clone() });
+        assert_eq!(message.headers[ROUND], round);
+        assert!(ids.insert(message.id.clone()), "another event");
+    }
+    // To whoever else has a queue it is but a message.
+    let elsewhere = bus.topology().distributor();
+    bus.replay(&message, &elsewhere.name, now()).await.unwrap();
+    let again = next(&mut *subject.transport().subscribe(Source::Shared(elsewhere), 1)).await.message;
+    assert_eq!((&again.id, &again.body, &again.headers[ROUND]), (&message.id, &message.body, &3.into()));
+}
+
+pub async fn case_26_a_dead_letter_of_no_work_queue_cannot_be_replayed<S: Subject>() {
+    let subject = S::fresh().await;
+    let bus = bus(&subject);
+    let dead = numbered(&bus, ObjectId::new(), 1);
     for name in ["", "another.distributor", "distributor", "processor.pow", "dead", "processor.Not a name"] {
-        let mut dead = numbered(&bus, ObjectId::new(), 1);
-        dead.headers.insert(DEAD_QUEUE.to_owned(), format!("{}.{name}", subject.exchange()).into());
         let name_is_known = ["distributor", "processor.pow"].contains(&name);
-        let result = bus.redrive(&dead).await;
+        let result = bus.replay(&dead, &format!("{}.{name}", subject.exchange()), now()).await;
         assert_eq!(result.is_ok(), name_is_known, "{name}: {result:?}");
         assert!(name_is_known || matches!(result, Err(PublishError::Unroutable { .. })), "{name}: {result:?}");
     }
-    let without = numbered(&bus, ObjectId::new(), 1);
-    assert!(matches!(bus.redrive(&without).await, Err(PublishError::Unroutable { .. })));
 }

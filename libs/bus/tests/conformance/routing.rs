@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bus::{Acknowledge, Binding, Delivery, PublishError, Queue, Source};
+use bus::{Acknowledge, Binding, Delivery, Owner, PublishError, Queue, Source, Subscription, Transport};
 use testkit::eventually;
 use tokio::{task::JoinSet, time::timeout};
 
@@ -149,22 +149,55 @@ pub async fn case_05_every_broadcast_subscriber_hears_what_is_said_while_it_list
 pub async fn only_one_subscription_owns_a_queue_and_the_next_takes_over_when_it_goes<S: Subject>() {
     let subject = S::fresh().await;
     let (first, queue) = with_messages(&subject, 2).await;
-    let source = Source::Exclusive { queue, owner: format!("{}.owner", subject.exchange()) };
-    let mut active = first.subscribe(source.clone(), 1);
+    let name = format!("{}.owner", subject.exchange());
+    let owned_by_another = || Source::Exclusive { queue: queue.clone(), owner: Owner::new(&name) };
+    let mut active = first.subscribe(owned_by_another(), 1);
     next(&mut *active).await;
     let second = subject.transport();
-    let mut waiting = second.subscribe(source, 1);
-    eventually(async || {
-        assert!(timeout(Duration::from_millis(100), waiting.next()).await.is_err(), "it waits");
-        match second.status() {
-            Err(reason) if reason.contains("another one is active") => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await;
+    let mut waiting = second.subscribe(owned_by_another(), 1);
+    waits(&*second, &mut *waiting).await;
     drop(active);
     subject.leave(&*first).await;
     let taken_over = next(&mut *waiting).await;
     assert_eq!((taken_over.message.id.as_str(), taken_over.earlier_deliveries), ("0", 1));
     eventually(async || second.status()).await;
+}
+
+/// Waits until a subscription says that it waits for the owner.
+async fn waits(transport: &dyn Transport, subscription: &mut dyn Subscription) {
+    eventually(async || {
+        assert!(timeout(Duration::from_millis(100), subscription.next()).await.is_err(), "it waits");
+        match transport.status() {
+            Err(reason) if reason.contains("another one is active") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+pub async fn one_owner_consumes_two_queues_and_the_next_takes_over_both_when_it_has_left_both<S: Subject>() {
+    let subject = S::fresh().await;
+    let (first, one) = with_messages(&subject, 1).await;
+    let other = queue(subject.exchange(), "other", "c.#");
+    first.ensure(topic(subject.exchange()), vec![other.clone()]).await;
+    publish(&*first, vec![message(subject.exchange(), "c.d", "other")]).await;
+    let name = format!("{}.owner", subject.exchange());
+    let [owner, next_owner] = [(); 2].map(|()| Owner::new(&name));
+    let by = |queue: &Queue, owner: &Owner| Source::Exclusive { queue: queue.clone(), owner: owner.clone() };
+    let mut active = [first.subscribe(by(&one, &owner), 1), first.subscribe(by(&other, &owner), 1)];
+    for (subscription, id) in active.iter_mut().zip(["0", "other"]) {
+        assert_eq!(next(&mut **subscription).await.message.id, id);
+    }
+    let second = subject.transport();
+    let mut waiting = second.subscribe(by(&other, &next_owner), 1);
+    waits(&*second, &mut *waiting).await;
+    let [of_one, of_other] = active;
+    drop(of_other);
+    // It still is the owner, by the other queue.
+    waits(&*second, &mut *waiting).await;
+    drop(of_one);
+    subject.leave(&*first).await;
+    assert_eq!(next(&mut *waiting).await.message.id, "other");
+    let mut also = second.subscribe(by(&one, &next_owner), 1);
+    assert_eq!(next(&mut *also).await.message.id, "0");
 }

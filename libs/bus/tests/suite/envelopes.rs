@@ -41,6 +41,23 @@ fn structured_mode_is_read_as_binary_mode_is() {
 }
 
 #[test]
+fn an_attribute_that_would_not_fit_into_the_headers_of_what_it_causes_is_refused() {
+    let event = object(ObjectId::new(), "nop");
+    for name in ["id", "source", "type", "subject", "correlationid", "causationid", "traceparent"] {
+        let mut body = json!({
+            "specversion": "1.0", "id": "x-1", "source": "/somewhere/else", "type": "OBJECT_CREATED",
+            "time": now().to_string(), "data": event,
+        });
+        body[name] = Value::from("x".repeat(1025));
+        let error = decode_any(&structured(&body), ANY_SIZE).unwrap_err();
+        assert!(matches!(&error, DecodeError::NotACloudEvent(reason) if reason.contains(name)), "{error}");
+        let mut message = binary();
+        message.headers.insert(format!("cloudEvents:{name}"), Value::from("x".repeat(1025)));
+        assert!(matches!(decode_any(&message, ANY_SIZE), Err(DecodeError::NotACloudEvent(_))), "{name}");
+    }
+}
+
+#[test]
 fn the_other_prefix_of_the_draft_is_read_too() {
     let mut message = binary();
     message.headers = message

@@ -2,7 +2,8 @@
 
 use std::{
     fs::{self, TryLockError},
-    path::Path,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -49,7 +50,9 @@ const ROWS_PER_INSERT: usize = 1000;
 /// The open file. No other connection can open it, of this or of another process, as long as this one lives.
 #[derive(Debug)]
 pub(in crate::embedded) struct File {
-    connection: SqliteConnection,
+    path: PathBuf,
+    /// None after an error.
+    connection: Option<SqliteConnection>,
     /// Released last; the system releases it however the process ends.
     _lock: fs::File,
 }
@@ -58,54 +61,61 @@ impl File {
     /// Opens the file, or makes it, and reads what it has.
     pub(in crate::embedded) async fn open(path: &Path) -> Result<(Self, Contents), OpenError> {
         let failed = |error: sqlx::Error| explain(path, error);
+        if path.is_dir() {
+            return Err(OpenError::Failed { path: path.to_owned(), reason: "it is a directory".to_owned() });
+        }
         let lock = lock(path).await?;
+        // SQLite would only say that it cannot open it.
+        let file = fs::File::options().read(true).write(true).create(true).truncate(false).open(path);
+        file.map_err(|error| not_opened(path, &error, &error.to_string()))?;
         inspect_log(path).await?;
         let mut connection = options(path).connect().await.map_err(failed)?;
         prepare(&mut connection, path).await?;
         let contents = read(&mut connection).await.map_err(failed)?;
-        Ok((Self { connection, _lock: lock }, contents))
+        Ok((Self { path: path.to_owned(), connection: Some(connection), _lock: lock }, contents))
     }
 
+    /// Makes all of it durable. After an error it may be durable nevertheless; the same again gives the same.
     pub(super) async fn commit(&mut self, commit: &Commit) -> sqlx::Result<()> {
-        match &commit.row {
-            Some(row) if commit.is_row_only() => insert(&mut self.connection, row).await,
-            _ => {
-                let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
-                write(&mut transaction, commit).await?;
-                transaction.commit().await
-            }
-        }
+        let mut connection = self.take().await?;
+        let committed = match &commit.row {
+            Some(row) if commit.is_row_only() => insert(&mut connection, row).await,
+            _ => write_all(&mut connection, commit).await,
+        };
+        self.put_back(connection, committed).await
     }
 
     pub(super) async fn page(&mut self, queue: QueueId, from: Number, max: usize) -> sqlx::Result<Page> {
-        // A message that is longer than a page makes one alone.
-        const SQL: &str = "
-            SELECT number, deliveries, since, weight, message FROM (
-                SELECT *, sum(weight) OVER (ORDER BY number) AS total, row_number() OVER (ORDER BY number) AS place
-                FROM backlog WHERE queue = ?1 AND number >= ?2 ORDER BY number LIMIT ?3)
-            WHERE total <= ?4 OR place = 1 ORDER BY number";
-        let rows = sqlx::query(SQL).bind(queue).bind(signed(from)).bind(signed(max as u64)).bind(PAGE_BYTES);
-        let mut messages = Vec::new();
-        for row in rows.fetch_all(&mut self.connection).await? {
-            messages.push(Settled {
-                queue,
-                number: unsigned(row.try_get("number")?),
-                deliveries: row.try_get("deliveries")?,
-                since_ms: row.try_get("since")?,
-                weight: unsigned(row.try_get("weight")?),
-                message: row.try_get("message")?,
-            });
-        }
-        let after = messages.last().map_or(from, |last| last.number + 1);
-        let more = "SELECT EXISTS (SELECT 1 FROM backlog WHERE queue = ?1 AND number >= ?2)";
-        let more: bool =
-            sqlx::query_scalar(more).bind(queue).bind(signed(after)).fetch_one(&mut self.connection).await?;
-        Ok(Page { messages, is_last: !more })
+        let mut connection = self.take().await?;
+        let page = page(&mut connection, queue, from, max).await;
+        self.put_back(connection, page).await
     }
 
     pub(super) async fn close(self) {
-        // What was committed is safe whether or not closing tidies up.
-        let _ = self.connection.close().await;
+        if let Some(connection) = self.connection {
+            // What was committed is safe whether or not closing tidies up.
+            let _ = connection.close().await;
+        }
+    }
+
+    /// The connection; a new one if the last one has failed. Only a new one is sure to have no transaction open: SQLite ends
+    /// one by itself when the disk is full, and whoever counts them does not learn of it.
+    async fn take(&mut self) -> sqlx::Result<SqliteConnection> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
+        }
+        inspect_log(&self.path).await.map_err(|error| sqlx::Error::Io(io::Error::other(error)))?;
+        options(&self.path).create_if_missing(false).connect().await
+    }
+
+    /// Keeps a connection that works. Another one is closed before the next is opened, because it has the file's lock.
+    async fn put_back<T>(&mut self, connection: SqliteConnection, result: sqlx::Result<T>) -> sqlx::Result<T> {
+        match result {
+            Ok(_) => self.connection = Some(connection),
+            // It has failed already.
+            Err(_) => drop(connection.close().await),
+        }
+        result
     }
 }
 
@@ -123,7 +133,7 @@ async fn lock(path: &Path) -> Result<fs::File, OpenError> {
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(error)) => {
                 let reason = format!("{} cannot be locked: {error}", Path::new(&beside).display());
-                return Err(OpenError::Failed { path: path.to_owned(), reason });
+                return Err(not_opened(path, &error, &reason));
             }
         }
     }
@@ -132,9 +142,8 @@ async fn lock(path: &Path) -> Result<fs::File, OpenError> {
 /// Before SQLite opens the log, because it then forgets what it cannot read.
 async fn inspect_log(path: &Path) -> Result<(), OpenError> {
     let database = path.to_owned();
-    let failed = |reason: String| OpenError::Failed { path: path.to_owned(), reason };
-    let log = tokio::task::spawn_blocking(move || wal::inspect(&database)).await;
-    match log.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))? {
+    let log = tokio::task::spawn_blocking(move || wal::inspect(&database)).await.map_err(io::Error::other);
+    match log.flatten().map_err(|error| not_opened(path, &error, &error.to_string()))? {
         Log::Whole => Ok(()),
         Log::Torn => {
             warn!(bus = %path.display(), "the last commit cannot be read: it was never told of, unless the disk damaged it");
@@ -190,7 +199,7 @@ async fn prepare(connection: &mut SqliteConnection, path: &Path) -> Result<(), O
         (APPLICATION_ID, newer, _) if newer > FORMAT => {
             Err(OpenError::Newer { path: path.to_owned(), format: newer, known: FORMAT })
         }
-        _ => Err(refuse("it is a database of something else".to_owned())),
+        _ => Err(OpenError::Foreign { path: path.to_owned() }),
     }
 }
 
@@ -235,6 +244,38 @@ async fn read(connection: &mut SqliteConnection) -> sqlx::Result<Contents> {
     Ok(contents)
 }
 
+async fn page(connection: &mut SqliteConnection, queue: QueueId, from: Number, max: usize) -> sqlx::Result<Page> {
+    // A message that is longer than a page makes one alone.
+    const SQL: &str = "
+        SELECT number, deliveries, since, weight, message FROM (
+            SELECT *, sum(weight) OVER (ORDER BY number) AS total, row_number() OVER (ORDER BY number) AS place
+            FROM backlog WHERE queue = ?1 AND number >= ?2 ORDER BY number LIMIT ?3)
+        WHERE total <= ?4 OR place = 1 ORDER BY number";
+    let rows = sqlx::query(SQL).bind(queue).bind(signed(from)).bind(signed(max as u64)).bind(PAGE_BYTES);
+    let mut messages = Vec::new();
+    for row in rows.fetch_all(&mut *connection).await? {
+        messages.push(Settled {
+            queue,
+            number: unsigned(row.try_get("number")?),
+            deliveries: row.try_get("deliveries")?,
+            since_ms: row.try_get("since")?,
+            weight: unsigned(row.try_get("weight")?),
+            message: row.try_get("message")?,
+        });
+    }
+    let after = messages.last().map_or(from, |last| last.number + 1);
+    let more = "SELECT EXISTS (SELECT 1 FROM backlog WHERE queue = ?1 AND number >= ?2)";
+    let more: bool = sqlx::query_scalar(more).bind(queue).bind(signed(after)).fetch_one(connection).await?;
+    Ok(Page { messages, is_last: !more })
+}
+
+async fn write_all(connection: &mut SqliteConnection, commit: &Commit) -> sqlx::Result<()> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    write(&mut transaction, commit).await?;
+    transaction.commit().await
+}
+
+/// Rows that are there already are replaced: a commit that seemed to fail may have come to the disk, and is repeated.
 async fn write(connection: &mut SqliteConnection, commit: &Commit) -> sqlx::Result<()> {
     for exchange in &commit.exchanges {
         let query = sqlx::query("INSERT OR REPLACE INTO exchanges VALUES (?1, ?2)").bind(&exchange.name);
@@ -253,7 +294,8 @@ async fn write(connection: &mut SqliteConnection, commit: &Commit) -> sqlx::Resu
         insert(connection, row).await?;
     }
     for rows in commit.settled.chunks(ROWS_PER_INSERT) {
-        let mut query = QueryBuilder::new("INSERT INTO backlog (queue, number, deliveries, since, weight, message) ");
+        let mut query =
+            QueryBuilder::new("INSERT OR REPLACE INTO backlog (queue, number, deliveries, since, weight, message) ");
         query.push_values(rows, |mut values, row| {
             values.push_bind(row.queue).push_bind(signed(row.number)).push_bind(row.deliveries);
             values.push_bind(row.since_ms).push_bind(signed(row.weight)).push_bind(&row.message);
@@ -282,8 +324,8 @@ async fn write(connection: &mut SqliteConnection, commit: &Commit) -> sqlx::Resu
 }
 
 async fn insert(connection: &mut SqliteConnection, (sequence, content): &(u64, Vec<u8>)) -> sqlx::Result<()> {
-    let query = sqlx::query("INSERT INTO journal VALUES (?1, ?2)").bind(signed(*sequence)).bind(content.as_slice());
-    query.execute(connection).await?;
+    let query = sqlx::query("INSERT OR REPLACE INTO journal VALUES (?1, ?2)");
+    query.bind(signed(*sequence)).bind(content.as_slice()).execute(connection).await?;
     Ok(())
 }
 
@@ -294,10 +336,28 @@ where
     sqlx::query_scalar(sql).fetch_one(connection).await
 }
 
+/// A file that was opened without SQLite was not.
+fn not_opened(path: &Path, error: &io::Error, reason: &str) -> OpenError {
+    /// A damaged disk's answer; it has no kind of its own.
+    const EIO: i32 = 5;
+    let (path, reason) = (path.to_owned(), reason.to_owned());
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem => {
+            OpenError::Unavailable { path, reason }
+        }
+        _ if error.raw_os_error() == Some(EIO) => OpenError::Unavailable { path, reason },
+        _ => OpenError::Failed { path, reason },
+    }
+}
+
 fn explain(path: &Path, error: sqlx::Error) -> OpenError {
     /// Result codes of [SQLite](https://www.sqlite.org/rescode.html), without what extends them.
     const BUSY: i32 = 5;
+    const READ_ONLY: i32 = 8;
+    const IO_ERROR: i32 = 10;
     const CORRUPT: i32 = 11;
+    const FULL: i32 = 13;
+    const CANNOT_OPEN: i32 = 14;
     const NOT_A_DATABASE: i32 = 26;
     let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<i32>().ok());
     let path = path.to_owned();
@@ -305,6 +365,10 @@ fn explain(path: &Path, error: sqlx::Error) -> OpenError {
         (Some(BUSY), _) => OpenError::InUse { path },
         (Some(CORRUPT | NOT_A_DATABASE), _) | (None, sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }) => {
             OpenError::Damaged { path, reason: error.to_string() }
+        }
+        // That the file itself can be opened and written was seen before.
+        (Some(READ_ONLY | IO_ERROR | FULL | CANNOT_OPEN), _) => {
+            OpenError::Unavailable { path, reason: error.to_string() }
         }
         _ => OpenError::Failed { path, reason: error.to_string() },
     }
