@@ -17,6 +17,7 @@ mod error;
 mod names;
 mod secret;
 mod span;
+mod token;
 mod variables;
 
 use serde::de::DeserializeOwned;
@@ -27,6 +28,8 @@ pub use error::{BadVariable, ConfigError, is_secret};
 pub use names::Names;
 pub use secret::Secret;
 pub use span::{Span, SpanRange};
+pub(crate) use token::{Token, owner as token_owner};
+pub use token::{TokenFile, Tokens};
 pub use variables::{Variables, flag_name};
 
 /// The exit code for a configuration that cannot be used: `EX_USAGE` of BSD's `sysexits.h`. An orchestrator's operator

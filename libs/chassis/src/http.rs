@@ -3,18 +3,27 @@
 //! - [`Problem`] is the one error type: RFC 9457 `application/problem+json`. A handler returns `Result<_, Problem>` and may
 //!   use `?` on any error; what is not a [`Problem`] is logged and answered with a bare 500.
 //! - [`Json`], [`Query`], [`Path`], [`Form`] and [`Raw`] are axum's extractors with [`Problem`]s for rejections.
-//! - [`operational()`] completes a router: health, metrics, and [`Problem`]s for what no route serves.
+//! - [`Guard`] lets in who shows a token.
+//! - [`document()`] begins the OpenAPI document that grows with the routes of a router, and [`responses`] are the answers
+//!   that are problems, for their documentation.
+//! - [`operational()`] completes a router: health, metrics, its document, and [`Problem`]s for what no route serves.
 //! - [`serve()`] serves it, with a bound on everything that a client can make it wait for or hold.
 
 mod bounded_body;
 mod bounded_stream;
+mod document;
 mod extract;
+mod guard;
 mod operational;
+mod page;
 mod problem;
 mod readiness;
+pub mod responses;
 mod serve;
 
+pub use document::{Elsewhere, Interface, document, may_answer};
 pub use extract::{Form, Json, Path, Query, Raw};
+pub use guard::{Guard, Submitter};
 pub use operational::operational;
 pub use problem::Problem;
 pub use readiness::Readiness;

@@ -11,12 +11,13 @@
 //! | [`settings`] | the settings that every service has |
 //! | [`work`] | computing where it holds up nobody |
 //! | [`process`] | what serves HTTP and runs services until it is told to stop |
+//! | [`runtime`] | the threads that a process has, which nobody waits for at its end |
 //! | [`service`] | a service, and all of it together: the `main` of one |
 //!
 //! A service implements [`Service`]; its `main` is one line:
 //!
 //! ```text
-//! chassis::main::<datagen::Datagen>().await
+//! chassis::main::<datagen::Datagen>()
 //! ```
 
 pub mod config;
@@ -24,6 +25,7 @@ pub mod healthcheck;
 pub mod http;
 pub mod metrics;
 pub mod process;
+pub mod runtime;
 pub mod service;
 pub mod settings;
 pub mod shutdown;

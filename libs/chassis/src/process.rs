@@ -1,22 +1,31 @@
 //! A process: it serves HTTP and runs one service or several, until a signal, or until one of them fails.
 
-use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, os::fd::AsFd, pin::pin, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, anyhow};
-use axum::Router;
 use bus::Bus;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::JoinMap};
 use tracing::{error, info, warn};
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     config::{ConfigError, EXIT_CONFIG},
-    http::{self, Limits, Readiness},
+    http::{self, Guard, Interface, Limits, Readiness},
     metrics::{self, Metrics},
     service::{Context, Service},
     shutdown,
 };
+
+/// The exit code for data that cannot be used: `EX_DATAERR` of BSD's `sysexits.h`.
+pub const EXIT_DATA: u8 = 65;
+
+/// A file is not what it should be: damaged, of a newer version, something else. A process that ends with this error has the
+/// exit code [`EXIT_DATA`], from which an operator sees that restarting will not help.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UnusableData(pub String);
 
 /// A process that hears signals, measures, and listens, but does not serve yet.
 pub struct Process {
@@ -25,17 +34,19 @@ pub struct Process {
     shutdown: CancellationToken,
     metrics: Metrics,
     listener: TcpListener,
+    guard: Guard,
     readiness: Readiness,
     buses: Vec<Bus>,
     services: JoinMap<&'static str, anyhow::Result<()>>,
 }
 
 impl Process {
-    /// Begins to be the process `name`, which listens on `listen` and may take `grace` to stop.
+    /// Begins to be the process `name`, which listens on `listen` for those whom `guard` lets in, and may take `grace` to
+    /// stop.
     ///
     /// # Errors
     /// If it cannot listen there, or hear signals, or measure.
-    pub async fn start(name: &'static str, listen: SocketAddr, grace: Duration) -> anyhow::Result<Self> {
+    pub async fn start(name: &'static str, listen: SocketAddr, guard: Guard, grace: Duration) -> anyhow::Result<Self> {
         let shutdown = shutdown::on_signals().context("cannot hear signals")?;
         let metrics = metrics::install(name, env!("CARGO_PKG_VERSION"))?;
         let listener = TcpListener::bind(listen).await.with_context(|| {
@@ -47,6 +58,7 @@ impl Process {
             shutdown,
             metrics,
             listener,
+            guard,
             readiness: Readiness::new(),
             buses: Vec::new(),
             services: JoinMap::new(),
@@ -73,16 +85,52 @@ impl Process {
         self.services.spawn(S::NAME, service.run(self.shutdown.clone()));
     }
 
-    /// Serves until it is told to stop, or a service or a bus fails; returns when the services have ended.
+    /// Serves health and metrics alone until `coming` completes: not ready, for the reason that `missing` tells under the name
+    /// `check`. None if it was told to stop before.
+    ///
+    /// # Errors
+    /// If the system does not let it listen.
+    pub async fn not_ready<T>(
+        &self,
+        check: &'static str,
+        missing: impl Fn() -> String + Send + Sync + 'static,
+        coming: impl Future<Output = T>,
+    ) -> anyhow::Result<Option<T>> {
+        /// For requests in flight when it has come: what is served here is answered at once.
+        const GRACE: Duration = Duration::from_millis(100);
+        // The same socket: whoever connects meanwhile waits for whoever serves next.
+        let socket = self.listener.as_fd().try_clone_to_owned().context("cannot share the listener")?;
+        let listener = TcpListener::from_std(socket.into()).context("cannot share the listener")?;
+        let readiness = Readiness::new().check(check, move || Err(missing()));
+        let router = http::operational(OpenApiRouter::default(), readiness, self.metrics.clone());
+        let (limits, end) = (Limits { grace: GRACE, ..Limits::default() }, self.shutdown.child_token());
+        let mut serving = pin!(http::serve(listener, router, limits, end.clone()));
+        tokio::select! {
+            come = coming => {
+                end.cancel();
+                serving.await;
+                Ok(Some(come))
+            }
+            () = &mut serving => Ok(None),
+        }
+    }
+
+    /// Serves until it is told to stop, or a service or a bus fails; returns when the services have ended. What is in
+    /// `router` is behind the guard, all of it; health and metrics are not.
     ///
     /// # Errors
     /// Why it ended, if nobody told it to.
-    pub async fn serve(self, router: Router) -> anyhow::Result<()> {
-        let Self { name, grace, shutdown, metrics, listener, readiness, buses, services } = self;
+    pub async fn serve(self, interface: impl Into<Interface>) -> anyhow::Result<()> {
+        let Self { name, grace, shutdown, metrics, listener, guard, readiness, buses, services } = self;
+        let Interface { router, elsewhere } = interface.into();
+        if !router.get_openapi().paths.paths.is_empty() {
+            say_who_may_enter(&guard, listener.local_addr()?);
+        }
         let mut failed = buses.iter().map(Bus::failed).collect::<FuturesUnordered<_>>();
         let checked = buses.clone();
         let readiness = Readiness::new().check("bus", move || checked.iter().try_for_each(Bus::status)).and(readiness);
-        let router = http::operational(router, readiness, metrics.clone());
+        let interface = Interface { router: guard.protect(router), elsewhere };
+        let router = http::operational(interface, readiness, metrics.clone());
         let limits = Limits { grace, ..Limits::default() };
         let ended = tokio::select! {
             // All of it ends by `shutdown`; whatever ends before is why the process ends.
@@ -99,6 +147,18 @@ impl Process {
             info!("{name} has stopped");
         }
         ended
+    }
+}
+
+/// Warns where more people may enter than is meant.
+fn say_who_may_enter(guard: &Guard, listen: SocketAddr) {
+    if guard.is_open() && !listen.ip().is_loopback() {
+        warn!(
+            "open to everybody who reaches {listen}: set API_TOKEN or API_TOKEN_FILE, or listen on 127.0.0.1 (LISTEN)"
+        );
+    }
+    if guard.is_weak() {
+        warn!("a token of API_TOKEN or API_TOKEN_FILE can be guessed: 16 random letters and digits cannot");
     }
 }
 
@@ -130,8 +190,13 @@ pub fn exit_code(name: &str, ended: anyhow::Result<()>) -> ExitCode {
     };
     error!("{name} ends: {error:#}");
     // A value may turn out to be bad only when it is used.
-    let bad_setting = error.downcast_ref::<ConfigError>().is_some();
-    if bad_setting { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
+    if error.downcast_ref::<ConfigError>().is_some() {
+        ExitCode::from(EXIT_CONFIG)
+    } else if error.downcast_ref::<UnusableData>().is_some() {
+        ExitCode::from(EXIT_DATA)
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 #[cfg(test)]

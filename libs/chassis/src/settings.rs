@@ -2,11 +2,12 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
-use bus::amqp::Address;
-use serde::Deserialize;
+use bus::amqp::{Address, read_address};
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    config::{ByteSize, NotAllowed, Span},
+    config::{ByteSize, NotAllowed, Span, TokenFile, Tokens},
+    http::Guard,
     telemetry::{LogFilter, LogFormat},
 };
 
@@ -17,12 +18,14 @@ const MIN_MAX_EVENT_BYTES: u64 = 1024;
 
 /// Settings of every service, each one variable of the environment. `Q` is what may be said about the bus.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(default)]
+#[serde(default, bound(deserialize = "Q: BusUrl"))]
 pub struct Settings<Q = BrokerUrl> {
-    /// `QUEUE_URL`: where the bus is.
-    pub queue_url: Q,
+    queue_url: Q,
+    queue_url_file: Option<Kept<Q>>,
     /// `EXCHANGE`: the topic exchange, which also names every queue.
     pub exchange: ExchangeName,
+    api_token: Option<Tokens>,
+    api_token_file: Option<TokenFile>,
     /// `LISTEN`: where HTTP is served; each service has its own default.
     pub listen: Option<SocketAddr>,
     /// `MAX_EVENT_BYTES`: the longest event, as serialised.
@@ -39,7 +42,10 @@ impl<Q: Default> Default for Settings<Q> {
     fn default() -> Self {
         Self {
             queue_url: Q::default(),
+            queue_url_file: None,
             exchange: ExchangeName("ebs".to_owned()),
+            api_token: None,
+            api_token_file: None,
             listen: None,
             max_event_bytes: MaxEventBytes(ByteSize::mib(4)),
             log_format: LogFormat::default(),
@@ -50,6 +56,16 @@ impl<Q: Default> Default for Settings<Q> {
 }
 
 impl<Q> Settings<Q> {
+    /// Where the bus is: as `QUEUE_URL_FILE` says, or else `QUEUE_URL`.
+    pub fn queue_url(&self) -> &Q {
+        self.queue_url_file.as_ref().map_or(&self.queue_url, |Kept(url)| url)
+    }
+
+    /// Who may use what is served: `API_TOKEN` and `API_TOKEN_FILE`, or everybody.
+    pub fn guard(&self) -> Guard {
+        Guard::new(self.api_token.clone(), self.api_token_file.clone())
+    }
+
     /// What the bus of a service is made with.
     pub fn bus(&self, service: &str) -> bus::Settings {
         bus::Settings {
@@ -57,6 +73,34 @@ impl<Q> Settings<Q> {
             app: service.to_owned(),
             max_event_bytes: self.max_event_bytes.as_usize(),
         }
+    }
+}
+
+/// What may be said about the bus.
+pub trait BusUrl: FromStr<Err = NotAllowed> + Default + DeserializeOwned {
+    /// The same, to be read from `file` again whenever it is needed.
+    #[must_use]
+    fn kept_in(self, file: PathBuf) -> Self;
+}
+
+/// `QUEUE_URL_FILE`: the name of a file in which it stands where the bus is.
+#[derive(Clone, Debug)]
+struct Kept<Q>(Q);
+
+impl<Q: BusUrl> FromStr for Kept<Q> {
+    type Err = NotAllowed;
+
+    fn from_str(file: &str) -> Result<Self, NotAllowed> {
+        let file = PathBuf::from(file);
+        let text = read_address(&file).map_err(|error| NotAllowed::new(format!("expected a file to read: {error}")))?;
+        Ok(Self(text.parse::<Q>()?.kept_in(file)))
+    }
+}
+
+impl<'de, Q: BusUrl> Deserialize<'de> for Kept<Q> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let file = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        file.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -94,6 +138,15 @@ impl FromStr for QueueUrl {
     }
 }
 
+impl BusUrl for QueueUrl {
+    fn kept_in(self, file: PathBuf) -> Self {
+        match self {
+            Self::Broker(address) => Self::Broker(address.kept_in(file)),
+            embedded @ Self::Embedded(_) => embedded,
+        }
+    }
+}
+
 /// Where the bus is, for a lone service: the address of a broker.
 #[derive(Clone, Debug)]
 pub struct BrokerUrl(pub Address);
@@ -115,6 +168,12 @@ impl FromStr for BrokerUrl {
             ));
         }
         Address::parse(text).map(Self).map_err(|error| NotAllowed::new(error.to_string()))
+    }
+}
+
+impl BusUrl for BrokerUrl {
+    fn kept_in(self, file: PathBuf) -> Self {
+        Self(self.0.kept_in(file))
     }
 }
 
@@ -185,7 +244,24 @@ mod tests {
     #[test]
     fn a_plain_host_and_port_is_a_broker() {
         let settings = load("QUEUE_URL", "broker:5673").unwrap();
-        assert_eq!(settings.queue_url.0.to_string(), "amqp://broker:5673//");
+        assert_eq!(settings.queue_url().0.to_string(), "amqp://broker:5673//");
+    }
+
+    #[test]
+    fn an_address_in_a_file_wins_and_a_bad_one_is_refused_without_being_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("url");
+        let load = || {
+            let both = [("QUEUE_URL", "elsewhere"), ("QUEUE_URL_FILE", file.to_str().unwrap())];
+            load_from::<Settings, _>(both.map(|(name, value)| (name.to_owned(), value.to_owned())))
+        };
+        std::fs::write(&file, "amqp://me:s3cret@broker/v\n").unwrap();
+        assert_eq!(load().unwrap().queue_url().0.to_string(), "amqp://broker:5672/v");
+        std::fs::write(&file, "http://me:s3cret@broker").unwrap();
+        let error = load().unwrap_err().to_string();
+        assert!(error.contains("QUEUE_URL_FILE") && error.contains("amqps://") && !error.contains("s3cret"), "{error}");
+        std::fs::remove_file(&file).unwrap();
+        assert!(load().unwrap_err().to_string().contains("QUEUE_URL_FILE"));
     }
 
     #[test]

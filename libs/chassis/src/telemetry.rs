@@ -1,15 +1,23 @@
 //! Logs on standard error: for people on a terminal, or as JSON for whoever collects them.
 //!
-//! One event is one line, whatever it contains: what came from outside cannot forge a line or steer a terminal
-//! (RUSTSEC-2025-0055). Standard output stays free for what a program is asked for.
+//! One event is one line of bounded length, whatever it contains: what came from outside cannot forge a line, steer a
+//! terminal (RUSTSEC-2025-0055) or fill a disk. Standard output stays free for what a program is asked for.
 
+mod json;
 mod one_line;
+mod shown;
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt};
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{self, writer::MakeWriterExt},
+    util::SubscriberInitExt,
+};
 
 use crate::config::NotAllowed;
+use json::Json;
 use one_line::OneLine;
 
 /// What `RUST_LOG` is when it is not set. The libraries named tell at `info` what only their authors need; what lapin takes
@@ -83,12 +91,18 @@ crate::deserialize_by_parsing!(LogFilter);
 pub fn init(format: LogFormat, LogFilter(filter): LogFilter) {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colors = !no_color && std::io::stderr().is_terminal();
-    let events = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let events = fmt::fmt().with_env_filter(filter).with_writer(std::io::stderr.with_filter(is_discreet));
     match format {
         LogFormat::Text => events.with_ansi(colors).fmt_fields(OneLine).finish().init(),
-        LogFormat::Json => events.json().flatten_event(true).finish().init(),
+        LogFormat::Json => events.with_ansi(false).event_format(Json).finish().init(),
     }
     std::panic::set_hook(Box::new(log_panic));
+}
+
+/// Whether an event may be shown, whatever the filter says. At `trace`, lapin tells of frames that it could not send, and
+/// the one with the broker's password is a frame.
+fn is_discreet(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() != Level::TRACE || !metadata.target().starts_with("lapin")
 }
 
 /// A panic is an event like any other, so that it does not break the format.
@@ -132,7 +146,10 @@ mod tests {
         }
     }
 
-    const NASTY: &str = "one\ntwo\r\n\x1b[31mred\u{85}\u{2028}end";
+    const NASTY: &str = "one\ntwo\r\n\x1b[31mred\u{85}\u{9b}2J\u{2028}\u{202e}\u{200b}end";
+
+    /// The characters of it that do something.
+    const ACTING: [char; 7] = ['\r', '\x1b', '\u{85}', '\u{9b}', '\u{2028}', '\u{202e}', '\u{200b}'];
 
     fn log_nasty() {
         tracing::info!(object.name = NASTY, object.debug = ?NASTY, "took {NASTY}");
@@ -145,14 +162,17 @@ mod tests {
         for colors in [false, true] {
             let captured = Captured::default();
             let writer = captured.clone();
-            let subscriber = fmt().with_ansi(colors).fmt_fields(OneLine).with_writer(move || writer.clone()).finish();
+            let subscriber =
+                fmt::fmt().with_ansi(colors).fmt_fields(OneLine).with_writer(move || writer.clone()).finish();
             tracing::subscriber::with_default(subscriber, log_nasty);
 
             let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
             assert_eq!(text.lines().count(), 2, "{text}");
             assert_eq!(text.matches('\n').count(), 2, "{text}");
-            assert!(!text.contains(['\r', '\u{85}', '\u{2028}']), "{text:?}");
-            assert!(!text.contains("\x1b[31mred"), "{text:?}");
+            // Those of the colours are ours.
+            let ours =
+                text.replace("\x1b[0m", "").replace("\x1b[2m", "").replace("\x1b[32m", "").replace("\x1b[33m", "");
+            assert!(!ours.contains(ACTING), "{text:?}");
             assert!(text.contains("took one\\ntwo"), "{text:?}");
         }
     }
@@ -161,15 +181,52 @@ mod tests {
     fn input_cannot_break_a_line_of_json() {
         let captured = Captured::default();
         let writer = captured.clone();
-        let subscriber = fmt().json().flatten_event(true).with_writer(move || writer.clone()).finish();
+        let subscriber = fmt::fmt().event_format(Json).with_writer(move || writer.clone()).finish();
         tracing::subscriber::with_default(subscriber, log_nasty);
 
         let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
         let events: Vec<serde_json::Value> =
             text.split_terminator('\n').map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(events.len(), 2);
+        assert!(!text.contains(ACTING), "{text:?}");
         assert_eq!(events[0]["object.name"], NASTY, "JSON keeps what was logged");
         assert_eq!(events[0]["level"], "INFO");
+    }
+
+    #[test]
+    fn input_cannot_make_a_line_long() {
+        let long = "é".repeat(4_000_000);
+        let log = || tracing::info!(name = long, debug = ?long, "took {long}");
+        let captured = Captured::default();
+        let (text, json) = (captured.clone(), captured.clone());
+        let subscriber = fmt::fmt().with_ansi(false).fmt_fields(OneLine).with_writer(move || text.clone()).finish();
+        tracing::subscriber::with_default(subscriber, log);
+        let subscriber = fmt::fmt().event_format(Json).with_writer(move || json.clone()).finish();
+        tracing::subscriber::with_default(subscriber, log);
+
+        let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 2);
+        for line in text.lines() {
+            assert!(line.len() < 3 * (shown::MAX_VALUE_BYTES + 200), "{} bytes", line.len());
+            assert_eq!(line.matches(" bytes more)").count(), 3);
+        }
+    }
+
+    #[test]
+    fn fields_of_json_keep_their_types_and_cannot_pass_for_ours() {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let subscriber = fmt::fmt().event_format(Json).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(level = "INFO", count = 7, part = 0.5, yes = true, "said");
+        });
+        let event: serde_json::Value = serde_json::from_slice(&captured.0.lock().unwrap()).unwrap();
+        assert_eq!(
+            (event["count"].as_u64(), event["part"].as_f64(), event["yes"].as_bool()),
+            (Some(7), Some(0.5), Some(true))
+        );
+        assert_eq!((event["message"].as_str(), event["level"].as_str()), (Some("said"), Some("WARN")));
+        assert!(event["timestamp"].as_str().unwrap().ends_with('Z') && event["target"].is_string(), "{event}");
     }
 
     #[test]

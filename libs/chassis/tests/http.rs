@@ -12,15 +12,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use axum::{
     Router,
     routing::{get, post},
 };
 use chassis::{
     healthcheck::healthcheck,
-    http::{Form, Json, Limits, Path, Problem, Query, Raw, Readiness, operational, serve},
+    http::{
+        Elsewhere, Form, Interface, Json, Limits, Path, Problem, Query, Raw, Readiness, document, operational,
+        responses::Unavailable, serve,
+    },
     metrics,
 };
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -28,6 +33,8 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// For what takes no time, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(20);
@@ -76,6 +83,45 @@ async fn a_body_that_dribbles_is_a_408() {
     let mut client = server.connect().await;
     let closed = client.dribble("POST /echo HTTP/1.1\r\nhost: h\r\ncontent-length: 100000\r\n\r\n", "x").await;
     assert!(closed, "still open after many times the body timeout");
+}
+
+#[tokio::test]
+async fn headers_that_are_too_long_are_a_431_however_long_they_are() {
+    let server = Server::start(echo(), Limits::default()).await;
+    for bytes in [65 * 1024, 3_000_000] {
+        let answer = server.request("POST /echo", &format!("x-long: {}", "x".repeat(bytes)), "").await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{bytes}: {answer}");
+    }
+    let answer = server.request("POST /echo", &format!("x-long: {}", "x".repeat(30_000)), "body").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_given_before_the_body_was_read_is_heard() {
+    let refuse = async || Problem::unavailable(Duration::from_secs(7), "Not now.");
+    let server = Server::start(Router::new().route("/refused", post(refuse)), Limits::default()).await;
+    let long = "x".repeat(8 << 20);
+    // Whether it would be lost is a matter of luck.
+    for _ in 0..10 {
+        let mut client = server.connect().await;
+        client
+            .send(&format!("POST /refused HTTP/1.1\r\nhost: h\r\ncontent-length: {}\r\n\r\n{long}", long.len()))
+            .await;
+        let answer = client.read_all().await;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 7"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_sending_after_its_answer_does_not_hold_its_connection() {
+    let refuse = async || Problem::unavailable(Duration::from_secs(7), "Not now.");
+    let limits = Limits { connections: 1, linger: SHORT, ..Limits::default() };
+    let server = Server::start(Router::new().route("/refused", post(refuse)), limits).await;
+    let mut endless = server.connect().await;
+    endless.send("POST /refused HTTP/1.1\r\nhost: h\r\ncontent-length: 100000000000\r\n\r\n").await;
+    let sending = tokio::spawn(async move { while endless.0.write_all(&[0; 65_536]).await.is_ok() {} });
+    assert!(server.get("/livez").await.starts_with("HTTP/1.1 200 "));
+    in_time(sending).await.unwrap();
 }
 
 #[tokio::test]
@@ -218,7 +264,7 @@ async fn readiness_says_what_is_missing() {
     let readiness = Readiness::new()
         .check("database", || Ok(()))
         .check("bus", move || if seen.load(Ordering::Relaxed) { Ok(()) } else { Err("not connected".to_owned()) });
-    let server = Server::start_with(Router::new(), readiness, Limits::default()).await;
+    let server = Server::start_with(OpenApiRouter::default(), readiness, Limits::default()).await;
 
     let answer = server.get("/readyz").await;
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1"), "{answer}");
@@ -264,6 +310,56 @@ async fn requests_are_counted_by_route() {
         "{metrics}"
     );
     assert!(!metrics.contains("/items/41") && !metrics.contains("/nonsense"), "{metrics}");
+}
+
+#[tokio::test]
+async fn what_is_served_is_documented_and_has_a_page() {
+    let own = document("Echo", "Says it again.", &[("echo", "What comes back.")]);
+    let router = OpenApiRouter::with_openapi(own).routes(routes!(shout));
+    let elsewhere: Arc<dyn Elsewhere> = Arc::new(Neighbour);
+    let interface = Interface { router, elsewhere: Some(elsewhere) };
+    let server = Server::start_with(interface, Readiness::new(), Limits::default()).await;
+
+    let answer = server.get("/openapi.json").await;
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let document: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(document["info"]["title"], "Echo");
+    assert_eq!(document["info"]["description"], "Says it again. So does the neighbour.");
+    let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
+    assert_eq!(paths, ["/docs", "/health", "/livez", "/metrics", "/openapi.json", "/readyz", "/shout"]);
+    let responses = &document["paths"]["/shout"]["post"]["responses"];
+    let unavailable = &responses["503"];
+    assert_eq!(unavailable["description"], "Not now: try again after `Retry-After`.");
+    assert_eq!(unavailable["headers"]["Retry-After"]["schema"]["type"], "integer");
+    let problem = json!({"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
+    assert_eq!(unavailable["content"], problem);
+    assert_eq!(responses["500"]["content"], problem, "any handler may fail");
+    assert!(document["components"]["schemas"]["Problem"].is_object());
+    assert_eq!(document["servers"][0]["url"], ".", "wherever it is");
+    let tags: Vec<&serde_json::Value> = document["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
+    assert_eq!(tags, ["echo", "service"]);
+
+    let page = server.get("/docs").await;
+    assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("src=\"docs/start.js\""), "{page}");
+    let moved = server.get("/docs/").await;
+    assert!(moved.starts_with("HTTP/1.1 308 ") && moved.contains("location: ../docs"), "{moved}");
+    assert!(server.get("/docs/start.js").await.contains("openapi.json"));
+    assert!(server.get("/docs/../Cargo.toml").await.starts_with("HTTP/1.1 404 "));
+}
+
+#[utoipa::path(post, path = "/shout", tag = "echo", responses((status = OK, description = "It.", body = String), Unavailable))]
+async fn shout(body: String) -> String {
+    body
+}
+
+struct Neighbour;
+
+#[async_trait]
+impl Elsewhere for Neighbour {
+    async fn complete(&self, mut own: OpenApi) -> OpenApi {
+        own.info.description.as_mut().unwrap().push_str(" So does the neighbour.");
+        own
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -321,15 +417,15 @@ struct Server {
 
 impl Server {
     async fn start(router: Router, limits: Limits) -> Self {
-        Self::start_with(router, Readiness::new(), limits).await
+        Self::start_with(OpenApiRouter::from(router), Readiness::new(), limits).await
     }
 
-    async fn start_with(router: Router, readiness: Readiness, limits: Limits) -> Self {
+    async fn start_with(interface: impl Into<Interface>, readiness: Readiness, limits: Limits) -> Self {
         let metrics = metrics::install("test", "1.2.3").unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let router = operational(router, readiness, metrics);
+        let router = operational(interface, readiness, metrics);
         let serving = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
         Self { address, shutdown, serving }
     }

@@ -72,10 +72,10 @@ impl BadVariable {
 }
 
 /// Whether a variable's value must not be shown: its name contains `TOKEN`, `PASSWORD` or `SECRET`, or it is `QUEUE_URL`
-/// or `DATABASE_URL`, which may hold a password.
+/// or `DATABASE_URL`, which may hold a password. Files with such (`API_TOKEN_FILE`) count, too: somebody may put the secret
+/// itself there.
 pub fn is_secret(name: &str) -> bool {
-    ["TOKEN", "PASSWORD", "SECRET"].iter().any(|part| name.contains(part))
-        || ["QUEUE_URL", "DATABASE_URL"].contains(&name)
+    ["TOKEN", "PASSWORD", "SECRET", "QUEUE_URL"].iter().any(|part| name.contains(part)) || name == "DATABASE_URL"
 }
 
 /// What envy and the standard library say, in words that tell what is allowed.
@@ -147,7 +147,9 @@ mod tests {
 
     #[test]
     fn secrets_are_known_by_name() {
-        for name in ["API_TOKEN", "RABBITMQ_PASSWORD", "CLIENT_SECRET_FILE", "QUEUE_URL", "DATABASE_URL"] {
+        for name in
+            ["API_TOKEN", "RABBITMQ_PASSWORD", "CLIENT_SECRET_FILE", "QUEUE_URL", "QUEUE_URL_FILE", "DATABASE_URL"]
+        {
             assert!(is_secret(name), "{name}");
         }
         for name in ["LISTEN", "STATISTICS_URL", "EXCHANGE"] {

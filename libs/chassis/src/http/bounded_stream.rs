@@ -1,4 +1,4 @@
-//! A connection whose other end must read.
+//! A connection whose other end must read, and is heard out at the end.
 
 use std::{
     io,
@@ -12,18 +12,28 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+/// What is read at a time of what nobody wants.
+const UNWANTED_BYTES: usize = 4096;
+
 /// Fails with [`io::ErrorKind::TimedOut`] when the other end has not taken a byte for `stall`. hyper has a timeout for what
 /// it reads, but none for what it writes.
+///
+/// Shutting down says that nothing more comes, and then reads and throws away what the other end goes on sending, until it
+/// has had enough or `linger` is over: a socket that is closed with bytes unread is reset, and whoever was sending them
+/// then may never see what it was answered.
 pub(super) struct BoundedStream<S> {
     inner: S,
     stall: Duration,
     /// Set while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
+    linger: Duration,
+    /// Set when the other end was told that nothing more comes.
+    lingers: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> BoundedStream<S> {
-    pub(super) fn new(inner: S, stall: Duration) -> Self {
-        Self { inner, stall, stalled: None }
+    pub(super) fn new(inner: S, stall: Duration, linger: Duration) -> Self {
+        Self { inner, stall, stalled: None, linger, lingers: None }
     }
 
     /// What `write` says, unless it has waited for too long.
@@ -44,7 +54,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for BoundedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for BoundedStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for BoundedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.bounded(cx, written)
@@ -69,8 +79,22 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BoundedStream<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.inner).poll_shutdown(cx);
-        self.bounded(cx, shut)
+        let this = &mut *self;
+        if this.lingers.is_none() {
+            let shut = Pin::new(&mut this.inner).poll_shutdown(cx);
+            ready!(this.bounded(cx, shut))?;
+        }
+        let linger = this.linger;
+        let lingers = this.lingers.get_or_insert_with(|| Box::pin(sleep(linger)));
+        while lingers.as_mut().poll(cx).is_pending() {
+            let mut unwanted = [0; UNWANTED_BYTES];
+            let mut unwanted = ReadBuf::new(&mut unwanted);
+            let read = ready!(Pin::new(&mut this.inner).poll_read(cx, &mut unwanted));
+            if read.is_err() || unwanted.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -78,12 +102,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for BoundedStream<S> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::Instant,
+    };
+
+    const STALL: Duration = Duration::from_secs(30);
+    const LINGER: Duration = Duration::from_secs(2);
 
     #[tokio::test(start_paused = true)]
     async fn a_write_that_nobody_reads_fails() {
         let (ours, _theirs) = tokio::io::duplex(16);
-        let mut ours = BoundedStream::new(ours, Duration::from_secs(30));
+        let mut ours = BoundedStream::new(ours, STALL, LINGER);
         let error = ours.write_all(&[0; 17]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
@@ -91,7 +121,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_that_is_read_slowly_succeeds() {
         let (ours, mut theirs) = tokio::io::duplex(16);
-        let mut ours = BoundedStream::new(ours, Duration::from_secs(30));
+        let mut ours = BoundedStream::new(ours, STALL, LINGER);
         let reader = async {
             for _ in 0..100 {
                 tokio::time::sleep(Duration::from_secs(29)).await;
@@ -100,5 +130,27 @@ mod tests {
         };
         let (written, ()) = tokio::join!(ours.write_all(&[0; 1600]), reader);
         written.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_other_end_is_heard_out_but_not_for_ever() {
+        let (mut ours, mut theirs) = tokio::io::duplex(16);
+        let mut stream = BoundedStream::new(&mut ours, STALL, LINGER);
+        let sending = async {
+            for _ in 0..100 {
+                theirs.write_all(&[0; 16]).await.unwrap();
+            }
+            theirs.shutdown().await.unwrap();
+        };
+        let began = Instant::now();
+        let (shut, ()) = tokio::join!(stream.shutdown(), sending);
+        shut.unwrap();
+        assert!(began.elapsed() < LINGER, "it has ended");
+
+        let (ours, _theirs) = tokio::io::duplex(16);
+        let mut stream = BoundedStream::new(ours, STALL, LINGER);
+        let began = Instant::now();
+        stream.shutdown().await.unwrap();
+        assert_eq!(began.elapsed(), LINGER);
     }
 }

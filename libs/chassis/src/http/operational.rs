@@ -3,51 +3,146 @@
 use std::collections::BTreeMap;
 
 use axum::{
-    Json, Router,
+    Router,
     extract::State,
     middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
 use http::{StatusCode, header::CONTENT_TYPE};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Problem, Readiness, readiness::all_pass, serve::RETRY_AFTER};
+use super::{
+    Json, Problem, Readiness,
+    document::{self, Document, Interface},
+    page,
+    readiness::all_pass,
+    responses::Unavailable,
+    serve::RETRY_AFTER,
+};
 use crate::metrics::{Metrics, count_requests};
 
-/// Completes `router`, which comes whole, with its fallbacks if it has some:
+/// Completes what is served; its router comes whole, with its fallbacks if it has some:
 ///
 /// - `GET /livez`: 200 as long as the process answers at all.
 /// - `GET /readyz`: 200 and `{"status": "ready", "checks": {…}}`, or 503 and a [`Problem`] that says which checks fail.
 /// - `GET /health`: the same for people: `"Ready"`, or 503 and a string that says what is missing.
 /// - `GET /metrics`: in Prometheus' text format.
+/// - `GET /openapi.json`: the document of all of it, and `GET /docs`: a page to read and to try it.
 ///
 /// Requests are counted by route, and a 404 or 405 without a body becomes a [`Problem`].
-pub fn operational(router: Router, readiness: Readiness, metrics: Metrics) -> Router {
-    let own = Router::new()
-        .route("/livez", get(async || Json(json!({"status": "alive"}))))
-        .route("/readyz", get(readyz))
-        .route("/health", get(health))
+pub fn operational(interface: impl Into<Interface>, readiness: Readiness, metrics: Metrics) -> Router {
+    let Interface { router, elsewhere } = interface.into();
+    let service = OpenApiRouter::default()
+        .routes(routes!(livez))
+        .routes(routes!(readyz))
+        .routes(routes!(health))
         .with_state(readiness)
-        .route("/metrics", get(async move || ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render())));
-    router.merge(own).layer(middleware::map_response(bare_to_problem)).layer(middleware::from_fn(count_requests))
+        .merge(OpenApiRouter::default().routes(routes!(measured)).with_state(metrics));
+    let documentation = OpenApiRouter::default()
+        .routes(routes!(document::openapi))
+        .routes(routes!(page::page))
+        .route("/docs/{file}", get(page::file));
+    let mut router = router.merge(service);
+    let document = router.to_openapi().merge_from(documentation.get_openapi().clone());
+    router
+        .merge(documentation.with_state(Document::new(document, elsewhere)))
+        .split_for_parts()
+        .0
+        .layer(middleware::map_response(bare_to_problem))
+        .layer(middleware::from_fn(count_requests))
 }
 
-async fn readyz(State(readiness): State<Readiness>) -> Result<Json<serde_json::Value>, Problem> {
+/// That the process answers.
+#[derive(Serialize, ToSchema)]
+struct Alive {
+    #[schema(inline)]
+    status: Living,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Living {
+    Alive,
+}
+
+/// That the service can do its work.
+#[derive(Serialize, ToSchema)]
+struct Ready {
+    #[schema(inline)]
+    status: Being,
+    /// What was looked at, and how it is: all of it is `ok`.
+    checks: BTreeMap<&'static str, String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Being {
+    Ready,
+}
+
+/// Whether the process lives
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "service",
+    responses((status = OK, description = "It does, as long as it answers at all.", body = Alive))
+)]
+async fn livez() -> Json<Alive> {
+    Json(Alive { status: Living::Alive })
+}
+
+/// Whether it can do its work, for programs
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "service",
+    responses((status = OK, description = "It can.", body = Ready), Unavailable)
+)]
+async fn readyz(State(readiness): State<Readiness>) -> Result<Json<Ready>, Problem> {
     let reports: Vec<_> = readiness.ask().collect();
     let word = |result: &Result<(), String>| result.as_ref().err().map_or("ok", String::as_str).to_owned();
     let checks: BTreeMap<_, _> = reports.iter().map(|(name, result)| (*name, word(result))).collect();
     match all_pass(&reports) {
-        Ok(()) => Ok(Json(json!({"status": "ready", "checks": checks}))),
+        Ok(()) => Ok(Json(Ready { status: Being::Ready, checks })),
         Err(missing) => Err(Problem::unavailable(RETRY_AFTER, format!("not ready: {missing}")).with("checks", checks)),
     }
 }
 
+/// Whether it can do its work, for people
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "service",
+    responses(
+        (status = OK, description = "It can.", body = String, content_type = "application/json", example = "Ready"),
+        (
+            status = SERVICE_UNAVAILABLE,
+            description = "What is missing.",
+            body = String,
+            content_type = "application/json",
+            example = "Not ready: bus: not connected"
+        )
+    )
+)]
 async fn health(State(readiness): State<Readiness>) -> (StatusCode, Json<String>) {
     match readiness.ready() {
         Ok(()) => (StatusCode::OK, Json("Ready".to_owned())),
         Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, Json(format!("Not ready: {missing}"))),
     }
+}
+
+/// What has been measured, in Prometheus' text format
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "service",
+    responses((status = OK, description = "Metrics of this process.", body = String))
+)]
+async fn measured(State(metrics): State<Metrics>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render())
 }
 
 /// The router's own 404 and 405 have no body; a handler's have one. The router adds `Allow` afterwards.

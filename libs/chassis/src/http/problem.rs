@@ -9,6 +9,13 @@ use http::{
 };
 use problem_details::{JsonProblemDetails, ProblemDetails};
 use serde::Serialize;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, schema::Schema},
+};
+
+/// The longest detail, in bytes. What is refused may be quoted in it, and may be megabytes.
+const MAX_DETAIL_BYTES: usize = 2000;
 
 /// An error as the client sees it: `application/problem+json` with `status`, `title`, `detail` and whatever [`with`](Self::with)
 /// adds.
@@ -22,8 +29,13 @@ struct Inner {
 }
 
 impl Problem {
-    /// With any status; `detail` is for the person who reads it.
+    /// With any status; `detail` is for the person who reads it, and cut where nobody would.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        let mut detail = detail.into();
+        if detail.len() > MAX_DETAIL_BYTES {
+            detail.truncate(detail.floor_char_boundary(MAX_DETAIL_BYTES));
+            detail.push('…');
+        }
         let details = ProblemDetails::from_status_code(status).with_detail(detail).with_extensions(BTreeMap::new());
         Self(Box::new(Inner { details, headers: HeaderMap::new() }))
     }
@@ -143,6 +155,33 @@ impl Problem {
     }
 }
 
+/// What a document calls it.
+pub(super) const SCHEMA: &str = "Problem";
+
+/// What went wrong, as [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) has it. Whatever else there is, such as `known` or
+/// `accepted`, is for programs to read.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "only described")]
+struct Described {
+    /// What kind of problem it is; absent, the status says it all.
+    #[schema(rename = "type", format = "uri-reference", default = "about:blank", value_type = String, required = false)]
+    kind: Option<String>,
+    /// The HTTP status, again.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What the status means.
+    #[schema(examples("Bad Request"))]
+    title: String,
+    /// What went wrong, and what would be allowed, for the person who reads it.
+    #[schema(examples("limit: 1 to 500 are allowed"))]
+    detail: String,
+}
+
+/// How a document describes it.
+pub(super) fn schema() -> RefOr<Schema> {
+    Described::schema()
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Inner { details, headers } = *self.0;
@@ -207,6 +246,12 @@ mod tests {
         let (_, body) = rendered(fails().unwrap_err()).await;
         assert_eq!(body["status"], 500);
         assert!(!body.to_string().contains("swordfish") && !body.to_string().contains("os error"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_problem_does_not_repeat_megabytes() {
+        let (_, body) = rendered(Problem::bad_request("é".repeat(1_000_000))).await;
+        assert_eq!(body["detail"].as_str().map(str::len), Some(MAX_DETAIL_BYTES + "…".len()));
     }
 
     #[tokio::test]

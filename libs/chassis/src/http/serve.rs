@@ -7,6 +7,7 @@ use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duratio
 use axum::{
     Router,
     body::Body,
+    extract::OriginalUri,
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
@@ -14,6 +15,7 @@ use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
@@ -39,12 +41,18 @@ pub struct Limits {
     /// For a request's headers, counted from the connection's start or the end of the request before: also how long an idle
     /// connection is kept. 10 s.
     pub header_timeout: Duration,
+    /// Bytes of a request's headers; over it, 431. It is also what a connection buffers of what it reads and writes, so that
+    /// all connections together have 60 MiB at most. 64 KiB.
+    pub header_bytes: usize,
     /// Without a byte of a request's body that a handler waits for. 15 s, then 408.
     pub body_stall: Duration,
     /// For a request's whole body. 2 min: 4 MiB at 35 kB/s.
     pub body_timeout: Duration,
     /// Without a byte of an answer being taken. 30 s, then the connection is closed.
     pub write_stall: Duration,
+    /// For a client to hear an answer that was given before its request's body was read: what it goes on sending is read and
+    /// thrown away, or the answer could be lost. 2 s.
+    pub linger: Duration,
     /// For requests in flight at shutdown. 25 s: Kubernetes kills after 30.
     pub grace: Duration,
 }
@@ -54,9 +62,11 @@ impl Default for Limits {
         Self {
             connections: 480,
             header_timeout: Duration::from_secs(10),
+            header_bytes: 64 * 1024,
             body_stall: Duration::from_secs(15),
             body_timeout: Duration::from_secs(120),
             write_stall: Duration::from_secs(30),
+            linger: Duration::from_secs(2),
             grace: Duration::from_secs(25),
         }
     }
@@ -114,27 +124,33 @@ impl Server {
     async fn serve_connection(&self, stream: TcpStream) {
         // Without it, small answers may wait for the other end's delayed acknowledgement. Failing is no reason to refuse.
         let _ = stream.set_nodelay(true);
-        let stream = BoundedStream::new(stream, self.limits.write_stall);
-        let connection = http1::Builder::new()
+        let stream = BoundedStream::new(stream, self.limits.write_stall, self.limits.linger);
+        let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_timeout)
+            .max_buf_size(self.limits.header_bytes)
             .serve_connection(TokioIo::new(stream), service_fn(|request| self.answer(request)));
-        let mut connection = std::pin::pin!(connection);
         let served = tokio::select! {
-            served = connection.as_mut() => served,
+            served = &mut connection => served,
             () = self.shutdown.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                (&mut connection).await
             }
         };
-        if let Err(error) = served {
-            tracing::debug!(error = %error, "a connection ended early");
+        let Err(error) = served else { return };
+        tracing::debug!(error = %error, "a connection ended early");
+        if error.is_parse() {
+            // It has had an answer.
+            let _ = connection.into_parts().io.into_inner().shutdown().await;
         }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response, Infallible> {
-        let request =
+        let asked = OriginalUri(request.uri().clone());
+        let mut request =
             request.map(|body| Body::new(BoundedBody::new(body, self.limits.body_stall, self.limits.body_timeout)));
+        // With the slash at its end, for whoever needs to know.
+        request.extensions_mut().insert(asked);
         let answer = AssertUnwindSafe(self.app.clone().oneshot(request)).catch_unwind().await;
         // The panic hook has logged it.
         answer.unwrap_or_else(|_| Ok(Problem::logged_already().into_response()))

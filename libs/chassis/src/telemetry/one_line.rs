@@ -5,8 +5,11 @@ use std::fmt::{self, Debug, Write};
 use tracing::field::Field;
 use tracing_subscriber::{field::RecordFields, fmt::FormatFields, fmt::format};
 
-/// Writes an event's message and fields with all control characters escaped. tracing-subscriber itself lets line breaks
-/// pass everywhere, and what steers a terminal in fields that are recorded with `%`.
+use super::shown::{Bounded, acts};
+
+/// Writes an event's message and fields with all characters that act escaped, and no more than is bearable of each.
+/// tracing-subscriber itself lets line breaks pass everywhere, and what steers a terminal in fields that are recorded with
+/// `%`.
 #[derive(Debug)]
 pub(super) struct OneLine;
 
@@ -24,24 +27,21 @@ fn write_field(writer: &mut format::Writer<'_>, field: &Field, value: &dyn Debug
         name if writer.has_ansi_escapes() => write!(writer, " \x1b[2m{name}=\x1b[0m")?,
         name => write!(writer, " {name}=")?,
     }
-    write!(Escaped(writer), "{value:?}")
+    let mut value_writer = Bounded::new(Escaped(writer));
+    write!(value_writer, "{value:?}")?;
+    value_writer.end().map(drop)
 }
 
 struct Escaped<'a, W>(&'a mut W);
 
 impl<W: Write> Write for Escaped<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for run in text.split_inclusive(breaks_line) {
-            let end = run.char_indices().next_back().filter(|(_, c)| breaks_line(*c));
-            let (plain, control) = run.split_at(end.map_or(run.len(), |(index, _)| index));
+        for run in text.split_inclusive(acts) {
+            let end = run.char_indices().next_back().filter(|(_, c)| acts(*c));
+            let (plain, acting) = run.split_at(end.map_or(run.len(), |(index, _)| index));
             self.0.write_str(plain)?;
-            write!(self.0, "{}", control.escape_default())?;
+            write!(self.0, "{}", acting.escape_default())?;
         }
         Ok(())
     }
-}
-
-/// All control characters, and what Unicode calls line and paragraph separators.
-fn breaks_line(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
