@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Nop, Operation, PlusOne, Pow, WordFrequencies};
+use crate::{Flaky, Nop, Operation, PlusOne, Pow, WordFrequencies};
 
 /// The longest name of an operation, in bytes: it is a word of a routing key (255 bytes at most) beside others.
 const MAX_NAME_BYTES: usize = 64;
@@ -20,6 +20,7 @@ impl Catalogue {
     pub fn built_in() -> Self {
         let operations: [Arc<dyn Operation>; _] = [
             // One line each, in the order of their names.
+            Arc::new(Flaky),
             Arc::new(Nop),
             Arc::new(PlusOne),
             Arc::new(Pow),
@@ -53,6 +54,13 @@ impl Catalogue {
         let keep = |name: &str| self.get(name).map(|operation| (name.to_owned(), operation));
         let operations = names.into_iter().map(|name| keep(name.as_ref())).collect::<Result<_, _>>()?;
         Ok(Self { operations })
+    }
+
+    /// Keeps only what is [offered unasked](Operation::is_offered_unasked).
+    #[must_use]
+    pub fn offered_unasked(mut self) -> Self {
+        self.operations.retain(|_, operation| operation.is_offered_unasked());
+        self
     }
 
     /// The operation of that name.
@@ -119,7 +127,7 @@ mod tests {
     #[test]
     fn the_built_in_operations_are_found_by_valid_names() {
         let catalogue = Catalogue::built_in();
-        assert_eq!(catalogue.names().collect::<Vec<_>>(), ["nop", "plusone", "pow", "word-frequencies"]);
+        assert_eq!(catalogue.names().collect::<Vec<_>>(), ["flaky", "nop", "plusone", "pow", "word-frequencies"]);
         for operation in catalogue.iter() {
             assert!(is_valid(operation.name()));
             assert_eq!(catalogue.get(operation.name()).unwrap().name(), operation.name());
@@ -129,7 +137,7 @@ mod tests {
     #[test]
     fn an_unknown_operation_is_refused_with_the_list_of_known_ones() {
         let message = Catalogue::built_in().get("sqrt").err().unwrap().to_string();
-        assert_eq!(message, "unknown operation `sqrt`; known: nop, plusone, pow, word-frequencies");
+        assert_eq!(message, "unknown operation `sqrt`; known: flaky, nop, plusone, pow, word-frequencies");
     }
 
     #[test]
@@ -137,6 +145,12 @@ mod tests {
         let subset = Catalogue::built_in().only(["pow", "nop", "pow"]).unwrap();
         assert_eq!(format!("{subset:?}"), r#"{"nop", "pow"}"#);
         assert_eq!(subset.only(["plusone"]).unwrap_err().known, ["nop", "pow"]);
+    }
+
+    #[test]
+    fn what_fails_on_purpose_is_not_offered_unasked() {
+        let offered = Catalogue::built_in().offered_unasked();
+        assert_eq!(offered.names().collect::<Vec<_>>(), ["nop", "plusone", "pow", "word-frequencies"]);
     }
 
     #[test]

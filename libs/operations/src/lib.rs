@@ -86,6 +86,7 @@
 
 mod catalogue;
 mod elements;
+mod flaky;
 mod nop;
 mod numbers;
 mod operation;
@@ -99,6 +100,7 @@ mod words;
 
 pub use catalogue::{Catalogue, RegistrationError, UnknownOperation};
 pub use elements::{gather_elements, scatter_elements};
+pub use flaky::Flaky;
 pub use nop::Nop;
 pub use operation::{Operation, OperationError, Parameters, Totals, run};
 pub use parameters::{allow_parameters, schema_without_parameters};

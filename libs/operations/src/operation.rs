@@ -62,13 +62,19 @@ pub trait Operation: Send + Sync + 'static {
         0
     }
 
+    /// Whether a processor offers it without being told to. One that is not offered unasked waits for a processor whose
+    /// `OPERATIONS` names it.
+    fn is_offered_unasked(&self) -> bool {
+        true
+    }
+
     /// What this gathered result adds to the operation's totals; nothing for an operation that keeps none.
     fn totals(&self, _result: &Value) -> Option<Totals> {
         None
     }
 }
 
-/// Why an operation did not do its work. The same input fails in the same way each time.
+/// Why an operation did not do its work. The same input fails in the same way each time, unless it says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OperationError {
@@ -81,6 +87,16 @@ pub enum OperationError {
     /// Data and parameters are fine, but there is no result: an overflow, for example.
     #[error("execution failed: {0}")]
     Execution(String),
+    /// Not this time: another attempt may succeed. Only for what depends on more than its input.
+    #[error("not this time: {0}")]
+    Transient(String),
+}
+
+impl OperationError {
+    /// Whether another attempt may succeed.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Transient(_))
+    }
 }
 
 /// The whole operation here and now: what the distributed system must agree with, whatever the number of parts.
