@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use bus::{
-    Bus, Handle, Outcome, PATIENCE, PublishError, Received, Slot,
+    Bus, Cause, Failure, Handle, Outcome, PATIENCE, PublishError, Received, Slot,
     events::{Json, MAX_TASKS, Object, ObjectCreated, Task, TaskCreated, TaskId},
 };
 use chassis::work::{Panicked, compute};
@@ -24,8 +24,8 @@ impl Handle<ObjectCreated> for OnObjectCreated {
         let is_quick = object.data.as_str().len() <= quick_bytes;
         let tasks = match compute(is_quick, move || split(&catalogue, object)).await {
             Ok(Ok(tasks)) => tasks,
-            Ok(Err(reason)) => return Outcome::Reject(reason),
-            Err(Panicked) => return Outcome::Reject("splitting it panicked".to_owned()),
+            Ok(Err(reason)) => return Outcome::Reject(Failure::new(Cause::Rejected, reason)),
+            Err(Panicked) => return Outcome::Reject(Failure::new(Cause::Panicked, "splitting it panicked")),
         };
         drop(slot);
         match self.bus.publish_all(&tasks, Some(&received.envelope), PATIENCE).await {
@@ -33,7 +33,9 @@ impl Handle<ObjectCreated> for OnObjectCreated {
                 info!(object.id = %id, %operation, tasks = tasks.len(), "distributed");
                 Outcome::Done
             }
-            Err(error @ PublishError::TooLarge { .. }) => Outcome::Reject(format!("a task of it: {error}")),
+            Err(error @ PublishError::TooLarge { .. }) => {
+                Outcome::Reject(Failure::new(Cause::TooLarge, format!("a task of it: {error}")))
+            }
             Err(error) => {
                 debug!(object.id = %id, "not distributed: {error}");
                 Outcome::Unavailable(error.to_string())

@@ -17,8 +17,8 @@ use crate::on_object_created::OnObjectCreated;
 const CONCURRENCY: u16 = 2;
 /// How many objects are held here, so that the next one is there when one is done.
 const PREFETCH: u16 = 8;
-/// How many more while they are split in no time, so that many wait together to be confirmed; with `MAX_EVENT_BYTES` it
-/// bounds the memory, 288 MiB of data as it came.
+/// How many more while they are split in no time, so that many wait together to be confirmed. Of long ones the bus delivers
+/// fewer: [`bus::MAX_HELD_BYTES`] bounds the memory, here and above.
 const BURST: u16 = 64;
 /// How often splitting an object is tried.
 const MAX_ATTEMPTS: u32 = 5;

@@ -6,7 +6,9 @@
 //! Executes tasks. Any number of them compete; one that dies leaves its tasks to the others.
 
 mod config;
+mod execute;
 mod on_task_created;
 mod service;
+mod stuck;
 
 pub use self::service::Processor;

@@ -3,41 +3,51 @@
 use std::{sync::Arc, time::Duration};
 
 use bus::{
-    Bus, Envelope, Handle, Outcome, PATIENCE, PublishError, Received, Slot,
+    Bus, Cause, Envelope, Failure, Handle, Outcome, PATIENCE, PublishError, Received, Slot,
     events::{Attempt, Json, Milliseconds, Task, TaskCreated, TaskFinished, TaskOutcome, TaskStarted},
 };
-use chassis::{
-    config::SpanRange,
-    work::{Panicked, compute},
-};
 use operations::Operation;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tracing::info;
+
+use crate::execute::{Executor, Failed};
 
 pub(crate) struct OnTaskCreated {
     pub(crate) bus: Bus,
     pub(crate) operation: Arc<dyn Operation>,
-    pub(crate) process_time: SpanRange,
+    pub(crate) executor: Arc<Executor>,
+    pub(crate) max_attempts: u32,
     pub(crate) processor: String,
+}
+
+/// An attempt that ended.
+struct Ended<'a> {
+    attempt: Attempt,
+    duration: Duration,
+    /// What caused it.
+    cause: &'a Envelope,
 }
 
 impl Handle<TaskCreated> for OnTaskCreated {
     async fn handle(&self, received: Received<TaskCreated>, slot: Slot) -> Outcome {
         let Received { envelope, attempt, event: TaskCreated { task } } = received;
         if task.operation.as_str() != self.operation.name() {
-            return Outcome::Reject(format!("a task of {} in the queue of {}", task.operation, self.operation.name()));
+            let reason = format!("a task of {} in the queue of {}", task.operation, self.operation.name());
+            return Outcome::Reject(Failure::new(Cause::Rejected, reason));
         }
         let attempt = self.attempt(&task, attempt);
         let started = TaskStarted(attempt.clone());
         let started = self.bus.publish(&started, Some(&envelope), PATIENCE);
-        let finished = async {
-            let finished = self.execute(task, attempt).await;
+        let ended = async {
+            let began = Instant::now();
+            let executed = self.executor.execute(&self.operation, task).await;
             drop(slot);
-            self.publish_finished(finished, &envelope).await
+            let ended = Ended { attempt, duration: began.elapsed(), cause: &envelope };
+            self.tell(executed, ended).await
         };
         // The start is on its way while the task is executed, and confirmed before the task is acknowledged.
-        match tokio::try_join!(started, finished) {
-            Ok(_) => Outcome::Done,
+        match tokio::try_join!(started, ended) {
+            Ok(((), outcome)) => outcome,
             Err(error) => Outcome::Unavailable(error.to_string()),
         }
     }
@@ -57,46 +67,38 @@ impl OnTaskCreated {
         }
     }
 
-    async fn execute(&self, task: Task, attempt: Attempt) -> TaskFinished {
-        let began = Instant::now();
-        let process_time = self.pick_process_time();
-        // Even no time at all takes the timer's millisecond.
-        if !process_time.is_zero() {
-            sleep(process_time).await;
-        }
-        let operation = self.operation.clone();
-        let is_quick = task.data.as_str().len() <= operation.quick_bytes();
-        let outcome = match compute(is_quick, move || execute(&*operation, &task)).await {
-            Ok(Ok(result)) => TaskOutcome::Succeeded(result),
-            Ok(Err(error)) => TaskOutcome::Failed(error),
-            Err(Panicked) => TaskOutcome::Failed("the operation panicked".to_owned()),
+    /// Publishes how the task ended, unless another attempt is to come.
+    async fn tell(&self, executed: Result<Json, Failed>, ended: Ended<'_>) -> Result<Outcome, PublishError> {
+        let failed = match executed {
+            Ok(result) => match self.finish(TaskOutcome::Succeeded(result), &ended).await {
+                Err(error @ PublishError::TooLarge { .. }) => {
+                    Failed::permanent(Cause::TooLarge, format!("its partial result does not fit: {error}"))
+                }
+                published => return published.map(|()| Outcome::Done),
+            },
+            Err(failed) => failed,
         };
-        let duration = began.elapsed();
-        log(&attempt, &outcome, duration);
-        TaskFinished { attempt, outcome, duration_ms: Milliseconds::from(duration) }
+        let failure = match failed {
+            Failed::Transient(failure) if ended.attempt.attempt < self.max_attempts => {
+                return Ok(Outcome::Retry(failure));
+            }
+            Failed::Transient(failure) => failure.of_last_attempt(ended.attempt.attempt),
+            Failed::Permanent(failure) => failure,
+        };
+        self.finish(TaskOutcome::Failed(failure.reason().to_owned()), &ended).await?;
+        Ok(Outcome::Reject(failure))
     }
 
-    async fn publish_finished(&self, mut finished: TaskFinished, cause: &Envelope) -> Result<(), PublishError> {
-        let published = self.bus.publish(&finished, Some(cause), PATIENCE).await;
-        let Err(error @ PublishError::TooLarge { .. }) = published else {
-            return published;
-        };
-        finished.outcome = TaskOutcome::Failed(format!("its partial result does not fit: {error}"));
-        self.bus.publish(&finished, Some(cause), PATIENCE).await
-    }
-
-    fn pick_process_time(&self) -> Duration {
-        self.process_time.at(rand::random())
+    async fn finish(&self, outcome: TaskOutcome, ended: &Ended<'_>) -> Result<(), PublishError> {
+        let duration_ms = Milliseconds::from(ended.duration);
+        let finished = TaskFinished { attempt: ended.attempt.clone(), outcome, duration_ms };
+        self.bus.publish(&finished, Some(ended.cause), PATIENCE).await?;
+        log(&finished, ended.duration);
+        Ok(())
     }
 }
 
-fn execute(operation: &dyn Operation, task: &Task) -> Result<Json, String> {
-    let part = task.data.parse().map_err(|error| format!("the part cannot be read: {error}"))?;
-    let result = operation.execute(&part, &task.parameters).map_err(|error| error.to_string())?;
-    Json::of(&result).map_err(|error| error.to_string())
-}
-
-fn log(attempt: &Attempt, outcome: &TaskOutcome, duration: Duration) {
+fn log(TaskFinished { attempt, outcome, .. }: &TaskFinished, duration: Duration) {
     let Attempt { object_id, operation, processor, part, parts, .. } = attempt;
     let duration_ms = duration.as_secs_f64() * 1000.0;
     let (number, of) = (part + 1, parts);

@@ -15,13 +15,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::{config::Config, on_task_created::OnTaskCreated};
+use crate::{config::Config, execute::Executor, on_task_created::OnTaskCreated, stuck::Stuck};
 
-/// How often executing a task is tried.
-const MAX_ATTEMPTS: u32 = 5;
-
-/// How many more tasks are held while they take next to no time, so that many wait together to be confirmed; with
-/// `MAX_EVENT_BYTES` it bounds the memory, 384 MiB of parts as they came.
+/// How many more tasks are held while they take next to no time, so that many wait together to be confirmed. Of long ones
+/// the bus delivers fewer: [`bus::MAX_HELD_BYTES`] bounds the memory.
 const BURST: u16 = 96;
 
 /// The service.
@@ -37,11 +34,16 @@ impl Service for Processor {
     type Config = Config;
 
     async fn build(config: Config, context: Context) -> anyhow::Result<Self> {
-        let mut catalogue = Catalogue::built_in();
-        if let Some(names) = &config.operations {
-            catalogue = catalogue
+        let built_in = Catalogue::built_in();
+        let catalogue = match &config.operations {
+            None => built_in.offered_unasked(),
+            Some(names) => built_in
                 .only(names.iter())
-                .map_err(|error| ConfigError::not_allowed("OPERATIONS", &names.to_string(), &error.to_string()))?;
+                .map_err(|error| ConfigError::not_allowed("OPERATIONS", &names.to_string(), &error.to_string()))?,
+        };
+        if config.process_time.high() >= config.task_timeout.get() {
+            let allowed = "expected less than TASK_TIMEOUT, or no task would ever end";
+            return Err(ConfigError::not_allowed("PROCESS_TIME", &config.process_time.to_string(), allowed).into());
         }
         Ok(Self { config, context, catalogue })
     }
@@ -57,6 +59,13 @@ impl Service for Processor {
         );
         // One bound for all operations together.
         let slots = Slots::new(concurrency);
+        let stuck = Arc::new(Stuck::default());
+        let executor = Arc::new(Executor {
+            process_time: self.config.process_time,
+            limit: self.config.task_timeout.get(),
+            stuck: Arc::clone(&stuck),
+        });
+        let max_attempts = u32::try_from(self.config.max_attempts.get())?;
         let mut queues = JoinSet::new();
         for name in self.catalogue.names() {
             let name: OperationName = name.parse()?;
@@ -69,20 +78,27 @@ impl Service for Processor {
                 // against every task in it when this process crashes, and other processors do not get it.
                 prefetch: concurrency * 2,
                 burst: BURST,
-                max_attempts: MAX_ATTEMPTS,
+                max_attempts,
                 grace,
             };
             let handler = OnTaskCreated {
                 bus: bus.clone(),
                 operation: self.catalogue.get(name.as_str())?,
-                process_time: self.config.process_time,
+                executor: Arc::clone(&executor),
+                max_attempts,
                 processor: self.config.processor.clone(),
             };
             queues.spawn(tasks.run(bus.clone(), Arc::new(handler), shutdown.clone()));
         }
-        while let Some(ended) = queues.join_next().await {
-            ended?;
+        let all_ended = async {
+            while let Some(ended) = queues.join_next().await {
+                ended?;
+            }
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            ended = all_ended => ended,
+            too_many = stuck.too_many() => Err(too_many),
         }
-        Ok(())
     }
 }
