@@ -3,17 +3,22 @@
 use std::sync::Arc;
 
 use bus::events::{Json, Milliseconds, Object, ObjectId, OperationName};
-use chassis::{http::Problem, work::compute};
+use bytes::Bytes;
+use chassis::{
+    http::{Problem, Submitter},
+    work::compute,
+};
 use http::HeaderMap;
 use operations::Operation;
 use rand::{SeedableRng, rand_core::UnwrapErr, rngs::SysRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 use crate::{
+    door::Door,
     generate,
-    service::Door,
     submission::{DEFAULT_OPERATION, Submission},
 };
 
@@ -22,7 +27,18 @@ use crate::{
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const MAX_KEY_BYTES: usize = 255;
 
-/// Whoever submits without a token is one submitter.
+/// What of the headers stands in the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "only described")]
+pub(crate) struct Headers {
+    /// Makes a repeated request the same request: with the same key and the same body it is the same object, however often
+    /// it is sent. Send it again whenever you did not get the answer.
+    #[param(rename = "Idempotency-Key", value_type = String, required = false, min_length = 1, max_length = 255)]
+    idempotency_key: Option<String>,
+}
+
+/// Who submits where no token is needed: one submitter, whoever it is.
 const ANONYMOUS: Uuid = Uuid::from_u128(0x6562_7300_0000_5000_8000_616e_6f6e_796d);
 
 /// Who the object will be: known before the body is understood.
@@ -33,7 +49,7 @@ struct Identity {
 }
 
 impl Identity {
-    fn of(headers: &HeaderMap, body: &[u8]) -> Result<Self, Problem> {
+    fn of(submitter: Option<Submitter>, headers: &HeaderMap, body: &[u8]) -> Result<Self, Problem> {
         let Some(key) = headers.get(IDEMPOTENCY_KEY) else {
             let mut seed = [0; 32];
             rand::Rng::fill_bytes(&mut UnwrapErr(SysRng), &mut seed);
@@ -42,19 +58,29 @@ impl Identity {
         let key = key.to_str().ok().filter(|key| (1..=MAX_KEY_BYTES).contains(&key.len())).ok_or_else(|| {
             Problem::bad_request(format!("Idempotency-Key: 1 to {MAX_KEY_BYTES} visible ASCII characters are allowed."))
         })?;
+        let submitter = submitter.map_or(ANONYMOUS, |Submitter(id)| id);
         Ok(Self {
-            id: ObjectId::idempotent(ANONYMOUS, key, &Sha256::digest(body).into()),
+            id: ObjectId::idempotent(submitter, key, &Sha256::digest(body).into()),
             seed: Sha256::digest(key.as_bytes()).into(),
         })
     }
 }
 
-/// Makes an object of a request, or says why it is refused.
-pub(crate) async fn accept(door: &Arc<Door>, headers: &HeaderMap, body: &[u8]) -> Result<Object, Problem> {
-    let identity = Identity::of(headers, body)?;
-    let submission = Submission::read(headers, body)?;
+/// Makes an object of a request, or says why it is refused. The same key and body are the same object for the same submitter
+/// only, so that nobody gets at another's object by guessing its key.
+pub(crate) async fn accept(
+    door: &Arc<Door>,
+    submitter: Option<Submitter>,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<Object, Problem> {
+    let identity = Identity::of(submitter, headers, &body)?;
+    let submission = Submission::read(headers, &body)?;
+    drop(body);
     let object = door.complete(identity, submission)?;
     let is_quick = object.data.as_str().len() <= door.known(&object.operation)?.quick_bytes();
+    // Whoever must wait for this has room already, and the semaphore is never closed.
+    let _check = if is_quick { None } else { door.checks.acquire().await.ok() };
     let door = door.clone();
     // Reading all of the data takes its time when it is megabytes.
     compute(is_quick, move || door.check(&object).map(|()| object)).await.map_err(Problem::internal)?

@@ -12,6 +12,8 @@ use serde::Deserialize;
 
 /// How many tasks an object is split into.
 pub(crate) type Tasks = Count<1, { MAX_TASKS as u64 }>;
+/// How many messages may wait in a queue behind the door. More than the most would take days to work off.
+pub(crate) type MaxBacklog = Count<1, 1_000_000_000>;
 
 /// Settings, each one variable of the environment.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,6 +23,8 @@ pub struct Config {
     pub(crate) distribution_count: Tasks,
     /// `OBJECT_DEADLINE`: how long an object may take that does not say.
     pub(crate) object_deadline: Deadline,
+    /// `MAX_BACKLOG`: while more messages than this wait in a queue behind it, it accepts nothing.
+    pub(crate) max_backlog: MaxBacklog,
     /// `STATISTICS_URL`: who answers what datagen does not.
     pub(crate) statistics_url: StatisticsUrl,
 }
@@ -30,6 +34,7 @@ impl Default for Config {
         Self {
             distribution_count: Tasks::clamped(3),
             object_deadline: Deadline(Duration::from_secs(24 * 3600)),
+            max_backlog: MaxBacklog::clamped(100_000),
             statistics_url: StatisticsUrl(Uri::from_static("http://127.0.0.1:8002")),
         }
     }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use axum::{
     body::Body,
     extract::{Request, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use chassis::http::Problem;
 use http::{HeaderMap, HeaderName, Uri, header};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{Client, Error, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 use tokio::time::timeout;
@@ -57,8 +57,12 @@ impl Statistics {
         Self { address, client }
     }
 
+    pub(crate) async fn ask(&self, request: Request) -> Result<Response, Error> {
+        Ok(self.client.request(request).await?.map(Body::new))
+    }
+
     /// The same path and query at statistics.
-    fn target(&self, uri: &Uri) -> Result<Uri, http::Error> {
+    pub(crate) fn target(&self, uri: &Uri) -> Result<Uri, http::Error> {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Uri::builder()
             .scheme("http")
@@ -71,7 +75,7 @@ impl Statistics {
 pub(crate) async fn forward(State(statistics): State<Statistics>, mut request: Request) -> Result<Response, Problem> {
     *request.uri_mut() = statistics.target(request.uri()).map_err(Problem::internal)?;
     strip(request.headers_mut());
-    let answer = timeout(ANSWER_TIMEOUT, statistics.client.request(request))
+    let answer = timeout(ANSWER_TIMEOUT, statistics.ask(request))
         .await
         .map_err(|_elapsed| Problem::gateway_timeout("statistics did not answer in time."))?;
     let mut answer = answer.map_err(|error| {
@@ -79,7 +83,7 @@ pub(crate) async fn forward(State(statistics): State<Statistics>, mut request: R
         Problem::unavailable(RETRY_AFTER, "statistics cannot be reached.")
     })?;
     strip(answer.headers_mut());
-    Ok(answer.map(Body::new).into_response())
+    Ok(answer)
 }
 
 fn strip(headers: &mut HeaderMap) {

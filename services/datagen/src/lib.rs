@@ -7,11 +7,15 @@
 //! users need one address. Any number of replicas.
 
 mod accept;
+mod backlog;
 mod config;
 mod create_object;
+mod document;
+mod door;
 mod forward;
 mod generate;
 mod list_operations;
+mod room;
 mod service;
 mod submission;
 

@@ -6,36 +6,38 @@ use std::{
 };
 
 use axum::{
-    Router,
     extract::DefaultBodyLimit,
     routing::{any, get, post},
 };
-use bus::{
-    Bus,
-    events::{ObjectCreated, OperationName},
+use bus::events::{ObjectCreated, OperationName, TaskCreated};
+use chassis::{
+    Context, Service,
+    http::{Elsewhere, Readiness, document},
 };
-use chassis::{Context, Service};
 use operations::Catalogue;
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
+};
 
 use crate::{
     config::Config,
-    create_object::create_object,
+    create_object::{self, create_object},
+    door::Door,
     forward::{Statistics, forward},
-    list_operations::list_operations,
+    list_operations,
 };
+
+/// What EBS is and how to begin, for users.
+const ABOUT: &str = include_str!("about.md");
+const TAGS: [(&str, &str); 2] =
+    [("objects", "What is to be processed, and what became of it."), ("operations", "What can be done to objects.")];
 
 /// The service.
 pub struct Datagen {
     door: Arc<Door>,
     statistics: Statistics,
-}
-
-/// What it takes to accept an object.
-pub(crate) struct Door {
-    pub(crate) bus: Bus,
-    pub(crate) catalogue: Catalogue,
-    pub(crate) config: Config,
 }
 
 impl Service for Datagen {
@@ -45,36 +47,48 @@ impl Service for Datagen {
 
     async fn build(config: Config, context: Context) -> anyhow::Result<Self> {
         let statistics = Statistics::at(config.statistics_url.0.clone());
-        let door = Door { bus: context.bus, catalogue: Catalogue::built_in(), config };
+        let door = Door::new(context.bus, Catalogue::built_in(), config)?;
         Ok(Self { door: Arc::new(door), statistics })
     }
 
-    fn router(&self) -> Router {
+    fn router(&self) -> OpenApiRouter {
         self.own_router()
             .route("/api/objects", get(forward).with_state(self.statistics.clone()))
             .route("/api/{*rest}", any(forward).with_state(self.statistics.clone()))
+    }
+
+    fn elsewhere(&self) -> Option<Arc<dyn Elsewhere>> {
+        Some(Arc::new(self.statistics.clone()))
+    }
+
+    fn readiness(&self) -> Readiness {
+        let door = self.door.clone();
+        Readiness::new().check("backlog", move || door.backlog.known())
     }
 
     async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         for name in self.door.catalogue.names() {
             let operation: OperationName = name.parse()?;
             self.door.bus.ensure::<ObjectCreated>(&operation).await;
+            // Not because it publishes tasks: a broker is not asked every second for a queue that there is not.
+            self.door.bus.ensure::<TaskCreated>(&operation).await;
         }
-        shutdown.cancelled().await;
+        shutdown.run_until_cancelled(self.door.backlog.watch(&self.door.bus)).await;
         Ok(())
     }
 }
 
 impl Datagen {
     /// What it serves itself, without what it forwards: for a process that has statistics beside it.
-    pub fn own_router(&self) -> Router {
+    pub fn own_router(&self) -> OpenApiRouter {
         // As text in JSON a byte may take six: what is longer than the event could be is not even read.
         let longest_body = DefaultBodyLimit::max(self.door.bus.max_event_bytes());
-        let create = || post(create_object).layer(longest_body);
-        Router::new()
-            .route("/objects", create())
-            .route("/api/operations", get(list_operations))
-            .route("/api/objects", create())
-            .with_state(self.door.clone())
+        let mut router = OpenApiRouter::with_openapi(document("EBS", ABOUT, &TAGS))
+            .routes(routes!(create_object::create_object).layer(longest_body))
+            .route("/objects", post(create_object).layer(longest_body))
+            .routes(routes!(list_operations::list_operations))
+            .with_state(self.door.clone());
+        create_object::may_have_no_body(router.get_openapi_mut());
+        router
     }
 }

@@ -1,9 +1,10 @@
 //! What people submit: read from whatever form it came in, and understood before anything is accepted.
 
-use bus::events::{Json, MAX_TASKS, Milliseconds, OperationName, Parameters};
+use bus::events::{Json, MAX_TASKS, Milliseconds, OperationName, Parameters, check_parameters};
 use chassis::http::Problem;
 use http::{HeaderMap, header::CONTENT_TYPE};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::config::Deadline;
 
@@ -13,18 +14,31 @@ pub(crate) const DEFAULT_OPERATION: &str = "word-frequencies";
 const MAX_NAME_CHARS: usize = 200;
 const ACCEPTED: [&str; 2] = ["application/json", "text/plain"];
 
-/// An object as it is asked for. What is absent is decided by datagen.
-#[derive(Debug, Default, Deserialize)]
+/// An object as it is asked for. What is absent is decided for you.
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Submission {
+    /// What people call it: no control characters.
+    #[schema(max_length = 200)]
     pub(crate) name: Option<String>,
+    /// What is to be done to it: one of those that `GET /api/operations` lists.
+    #[schema(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$", default = json!(DEFAULT_OPERATION))]
     pub(crate) operation: Option<OperationName>,
+    /// The operation's parameters.
     #[serde(default)]
+    #[schema(value_type = Object)]
     pub(crate) parameters: Parameters,
+    /// What it is to be done to: a kind of JSON that the operation takes. For the default operation it may be absent, and is
+    /// generated.
     // `null` is data, and absent is not.
     #[serde(default, deserialize_with = "Json::present")]
+    #[schema(value_type = Option<Value>)]
     pub(crate) data: Option<Json>,
+    /// Into how many tasks it is split, if it has as many elements.
+    #[schema(minimum = 1, maximum = 10000)]
     pub(crate) tasks: Option<u32>,
+    /// How long it may take before it is given up, in milliseconds: a second to 30 days.
+    #[schema(value_type = Option<f64>, minimum = 1000.0, maximum = 2592000000.0)]
     pub(crate) deadline_ms: Option<Milliseconds>,
 }
 
@@ -74,6 +88,7 @@ impl Submission {
         {
             return Err(Problem::unprocessable(format!("tasks: 1 to {MAX_TASKS} are allowed, not {tasks}.")));
         }
+        check_parameters(&self.parameters).map_err(|error| Problem::unprocessable(format!("{error}.")))?;
         if let Some(deadline) = self.deadline_ms {
             let (min, max) = (Milliseconds::from(Deadline::MIN), Milliseconds::from(Deadline::MAX));
             if deadline < min || deadline > max {
@@ -132,5 +147,9 @@ mod tests {
             assert_eq!(problem.status().as_u16(), status, "{body}");
             assert!(problem.detail().contains(told), "{body}: {}", problem.detail());
         }
+        let body = format!(r#"{{"parameters":{{"a":"{}"}}}}"#, "x".repeat(16 * 1024));
+        let problem = read("application/json", &body).unwrap_err();
+        assert_eq!(problem.status(), 422);
+        assert!(problem.detail().contains("16384"), "{problem}");
     }
 }

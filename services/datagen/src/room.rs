@@ -1,0 +1,139 @@
+//! Room for what is being accepted: in memory, for bodies and all that is made of them on their way to the bus.
+
+use std::{sync::Arc, time::Duration};
+
+use chassis::http::Problem;
+use http::{
+    HeaderMap,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Objects that may be on their way in at a time: about half of the connections that are served, so that there are others for
+/// those who only ask, also while the bus takes nothing and each object waits for it.
+const MAX_OBJECTS: usize = 256;
+/// Bytes of the long bodies that may be on their way in at a time: four times the longest that any setting allows. Of each
+/// there are up to five copies at a time (as it came, as data, as the event, as what is sent, and while it is confirmed).
+const MAX_BODY_BYTES: u32 = 64 << 20;
+/// A body up to this length is not long: whoever has little to say is not kept out by those who have much. 256 of them are
+/// 16 MiB.
+const SHORT_BYTES: usize = 64 << 10;
+/// When a client should come back: what is being accepted is so, or not, within a few seconds.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The room that there is.
+pub(crate) struct Room {
+    objects: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+}
+
+/// The room that one request takes until this is dropped.
+pub(crate) struct Taken {
+    _object: OwnedSemaphorePermit,
+    _bytes: Option<OwnedSemaphorePermit>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            objects: Arc::new(Semaphore::new(MAX_OBJECTS)),
+            bytes: Arc::new(Semaphore::new(MAX_BODY_BYTES as usize)),
+        }
+    }
+}
+
+impl Room {
+    /// Takes room for a request with these headers, whose body may have `longest` bytes.
+    ///
+    /// # Errors
+    /// 413 if its body is longer than that, and 503 if there is no room for it now.
+    pub(crate) fn take(&self, headers: &HeaderMap, longest: usize) -> Result<Taken, Problem> {
+        let bytes = body_bytes(headers, longest)?;
+        let object = Arc::clone(&self.objects).try_acquire_owned().map_err(|_| {
+            Problem::unavailable(
+                RETRY_AFTER,
+                format!("{MAX_OBJECTS} objects are being accepted; no more are at a time."),
+            )
+        })?;
+        let bytes = match u32::try_from(bytes) {
+            Ok(bytes) if bytes as usize > SHORT_BYTES => {
+                let room = Arc::clone(&self.bytes).try_acquire_many_owned(bytes.min(MAX_BODY_BYTES));
+                Some(room.map_err(|_| {
+                    let most = MAX_BODY_BYTES >> 20;
+                    Problem::unavailable(
+                        RETRY_AFTER,
+                        format!("Objects of {most} MiB are being accepted; no more are at a time."),
+                    )
+                })?)
+            }
+            _ => None,
+        };
+        Ok(Taken { _object: object, _bytes: bytes })
+    }
+}
+
+/// How long the body is; if it does not say, as long as it may be.
+fn body_bytes(headers: &HeaderMap, longest: usize) -> Result<usize, Problem> {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return Ok(longest);
+    }
+    // The server has read it, too, and refuses what is no number.
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok()).unwrap_or(0);
+    match usize::try_from(length) {
+        Ok(bytes) if bytes <= longest => Ok(bytes),
+        _ => Err(Problem::payload_too_large(format!(
+            "The body is longer than is accepted here: {length} bytes, and {longest} are allowed."
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const LONGEST: usize = 4 << 20;
+
+    fn take(room: &Room, length: usize) -> Result<Taken, Problem> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_LENGTH, length.into());
+        room.take(&headers, LONGEST)
+    }
+
+    #[test]
+    fn long_bodies_have_only_so_much_room_together_and_short_ones_are_not_kept_out() {
+        let room = Room::default();
+        let mut taken: Vec<Taken> = (0..16).map(|_| take(&room, LONGEST).unwrap()).collect();
+        let problem = take(&room, SHORT_BYTES + 1).err().unwrap();
+        assert_eq!(problem.status(), 503);
+        assert!(problem.detail().contains("64 MiB"), "{problem}");
+        taken.push(take(&room, SHORT_BYTES).unwrap());
+        drop(taken);
+        assert!(take(&room, LONGEST).is_ok());
+    }
+
+    #[test]
+    fn a_body_that_does_not_say_how_long_it_is_takes_room_for_the_longest() {
+        let room = Room::default();
+        let headers: HeaderMap = [(TRANSFER_ENCODING, "chunked".parse().unwrap())].into_iter().collect();
+        let taken: Vec<_> = (0..16).map(|_| room.take(&headers, LONGEST).unwrap()).collect();
+        assert!(room.take(&headers, LONGEST).is_err());
+        drop(taken);
+    }
+
+    #[test]
+    fn only_so_many_are_on_their_way_in() {
+        let room = Room::default();
+        let taken: Vec<_> = (0..MAX_OBJECTS).map(|_| take(&room, 0).unwrap()).collect();
+        assert_eq!(take(&room, 0).err().unwrap().status(), 503);
+        drop(taken);
+    }
+
+    #[test]
+    fn a_body_that_says_that_it_is_too_long_is_refused_unread() {
+        let problem = take(&Room::default(), LONGEST + 1).err().unwrap();
+        assert_eq!(problem.status(), 413);
+        assert!(problem.detail().contains("longer"), "{problem}");
+    }
+}
