@@ -3,9 +3,13 @@
 use std::{
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
-use chassis::{config::NotAllowed, deserialize_by_parsing};
+use chassis::{
+    config::{NotAllowed, Span},
+    deserialize_by_parsing,
+};
 use serde::Deserialize;
 
 /// Settings, each one variable of the environment.
@@ -14,11 +18,38 @@ use serde::Deserialize;
 pub struct Config {
     /// `DATABASE_URL`: the file that the record is in.
     pub database_url: DatabasePath,
+    /// `RETENTION`: how long objects are kept after they have finished, and their ids after that.
+    pub retention: Retention,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { database_url: DatabasePath(PathBuf::from("stats.db")) }
+        Self {
+            database_url: DatabasePath(PathBuf::from("stats.db")),
+            retention: Retention(Span::seconds(7 * 24 * 60 * 60)),
+        }
+    }
+}
+
+/// How long something is kept: a second to ten years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention(Span);
+
+impl Retention {
+    /// As the standard library has it.
+    pub fn duration(self) -> Duration {
+        self.0.duration()
+    }
+}
+
+impl FromStr for Retention {
+    type Err = NotAllowed;
+
+    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+        match text.parse()? {
+            span if span >= Span::seconds(1) => Ok(Self(span)),
+            _ => Err(NotAllowed::new("expected a time from 1s to 3650d, like 12h or 7d")),
+        }
     }
 }
 
@@ -49,7 +80,7 @@ impl FromStr for DatabasePath {
     }
 }
 
-deserialize_by_parsing!(DatabasePath);
+deserialize_by_parsing!(DatabasePath, Retention);
 
 #[cfg(test)]
 mod tests {
@@ -69,6 +100,17 @@ mod tests {
         ] {
             assert_eq!(text.parse::<DatabasePath>().unwrap().path(), Path::new(path), "{text}");
         }
+    }
+
+    #[test]
+    fn things_are_kept_for_a_second_at_least() {
+        for (text, seconds) in [("1s", 1), ("2m", 120), ("7d", 604_800)] {
+            assert_eq!(text.parse::<Retention>().unwrap().duration().as_secs(), seconds, "{text}");
+        }
+        for text in ["0s", "999ms", "7", "for ever"] {
+            assert!(text.parse::<Retention>().is_err(), "{text}");
+        }
+        assert_eq!(Config::default().retention, "7d".parse().unwrap());
     }
 
     #[test]

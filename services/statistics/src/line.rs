@@ -38,7 +38,7 @@ struct Line<'a>(&'a Summary);
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary { figures, tasks, .. } = self.0;
+        let Summary { figures, tasks, dead_letters, .. } = self.0;
         write!(
             f,
             "objects: {} created, {} finished, {} failed",
@@ -51,6 +51,9 @@ impl fmt::Display for Line<'_> {
             " | tasks: {} distributed, {} in progress, {} processed, {} failed",
             figures.tasks_distributed, figures.tasks_in_progress, figures.tasks_succeeded, figures.tasks_failed,
         )?;
+        if *dead_letters > 0 {
+            write!(f, " | dead letters: {dead_letters}")?;
+        }
         if let (Some(mean), Some(p95)) = (tasks.mean, tasks.p95) {
             write!(f, " | task mean {mean:.1} ms, p95 {p95:.1} ms")?;
         }
@@ -79,5 +82,7 @@ mod tests {
         assert_eq!(Line(&summary).to_string(), line);
         summary.tasks = Spread { mean: Some(12.34), p95: Some(40.06), ..Spread::default() };
         assert_eq!(Line(&summary).to_string(), format!("{line} | task mean 12.3 ms, p95 40.1 ms"));
+        summary.dead_letters = 2;
+        assert_eq!(Line(&summary).to_string(), format!("{line} | dead letters: 2 | task mean 12.3 ms, p95 40.1 ms"));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    chassis::main::<statistics::Statistics>().await
+fn main() -> ExitCode {
+    chassis::main::<statistics::Statistics>()
 }

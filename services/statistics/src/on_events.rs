@@ -3,12 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use bus::{
-    AnyEvent, HandleBatch, Received,
+    AnyEvent, BatchError, HandleBatch, Received,
     events::{Event, ObjectCreated, ObjectFinished, TaskCreated, TaskFinished, TaskStarted},
 };
 use tokio::sync::{Notify, watch};
 
 use crate::{
+    deadlines::{Deadlines, Place},
+    failures::batch_error,
     health::Health,
     rates::Rates,
     record::{Figures, Merged, Record},
@@ -20,7 +22,16 @@ use crate::{
 pub struct OnEvents {
     /// What they are merged into.
     pub record: Arc<Record>,
-    /// Whether that works.
+    /// Whom what has changed is told to.
+    pub followers: Followers,
+    /// Told when objects are due, and what was met.
+    pub deadlines: Arc<Deadlines>,
+}
+
+/// Those who follow the record.
+#[derive(Clone, Debug)]
+pub struct Followers {
+    /// Told whether writing works.
     pub health: Arc<Health>,
     /// Told which objects have closed.
     pub waiters: Arc<Waiters>,
@@ -32,24 +43,57 @@ pub struct OnEvents {
     pub rates: Arc<Rates>,
 }
 
-impl HandleBatch for OnEvents {
-    async fn handle(&self, events: &[Received<AnyEvent>]) -> Result<(), String> {
+impl HandleBatch<Received<AnyEvent>> for OnEvents {
+    async fn handle(&self, events: &[Received<AnyEvent>]) -> Result<(), BatchError> {
         let began = Instant::now();
-        let merged = self.record.merge(events).await.map_err(|error| {
-            let reason = format!("cannot write the record: {error:#}");
-            self.health.ill(&reason);
-            reason
-        })?;
-        self.health.well();
+        let merged = self.record.merge(events).await;
+        let merged = merged.map_err(|error| self.followers.failed(&error))?;
         metrics::histogram!("ebs_statistics_batch_duration_seconds").record(began.elapsed());
         count_events(events);
-        self.tell(&merged);
+        self.followers.tell(&self.record, &merged);
+        merged.due_at.into_iter().for_each(|due_at| self.deadlines.heard_of(due_at));
+        for fence in events.iter().filter(|event| event.event == AnyEvent::Fence) {
+            judge(&self.record, &self.followers, &self.deadlines, &fence.envelope.id, Place::Events).await?;
+        }
         Ok(())
     }
 }
 
-impl OnEvents {
-    fn tell(&self, merged: &Merged) {
+/// Once a fence was met everywhere: closes what was due when it was sent.
+pub(crate) async fn judge(
+    record: &Record,
+    followers: &Followers,
+    deadlines: &Deadlines,
+    fence: &str,
+    place: Place,
+) -> Result<(), BatchError> {
+    let Some(cutoff) = deadlines.met(fence, place) else {
+        return Ok(());
+    };
+    loop {
+        let merged = record.time_out(cutoff).await.map_err(|error| followers.failed(&error))?;
+        if merged.closed.is_empty() {
+            deadlines.judged(fence);
+            return Ok(());
+        }
+        followers.tell(record, &merged);
+    }
+}
+
+impl Followers {
+    /// Tells that nothing could be written, and why for whoever consumes.
+    pub(crate) fn failed(&self, error: &anyhow::Error) -> BatchError {
+        let error = batch_error(error);
+        if let BatchError::Unavailable(reason) = &error {
+            self.health.ill(reason);
+        }
+        error
+    }
+
+    /// Tells what has changed.
+    pub(crate) fn tell(&self, record: &Record, merged: &Merged) {
+        self.health.well();
+        metrics::counter!("ebs_late_events_total").increment(merged.late as u64);
         if merged.announced > 0 {
             self.outbox.notify_one();
         }
@@ -60,7 +104,7 @@ impl OnEvents {
             objects += figures.objects_finished();
             tasks += figures.tasks_finished();
             // Events can name any operation; a label of each would be the sender's choice.
-            let known = self.record.catalogue().get(operation).is_ok();
+            let known = record.catalogue().get(operation).is_ok();
             count_outcomes(if known { operation } else { "other" }, figures);
         }
         self.rates.add(objects, tasks);
@@ -69,7 +113,7 @@ impl OnEvents {
 
 fn count_events(events: &[Received<AnyEvent>]) {
     let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
-    for event in events {
+    for event in events.iter().filter(|event| event.event != AnyEvent::Fence) {
         *counts.entry(kind(&event.event)).or_default() += 1;
     }
     for (kind, count) in counts {
@@ -84,6 +128,7 @@ fn kind(event: &AnyEvent) -> &'static str {
         AnyEvent::TaskStarted(_) => TaskStarted::TYPE,
         AnyEvent::TaskFinished(_) => TaskFinished::TYPE,
         AnyEvent::ObjectFinished(_) => ObjectFinished::TYPE,
+        AnyEvent::Fence => "FENCE",
         AnyEvent::Unknown => "unknown",
     }
 }

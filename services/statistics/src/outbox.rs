@@ -1,9 +1,9 @@
-//! Publishes what the record has put into its outbox: in order, and deleted only when the bus has confirmed. What a
-//! crash leaves is published at the next start, the same again.
+//! Publishes what the record has put into its outbox: how objects ended, in order, and dead letters that are replayed. A row
+//! is deleted only when the bus has confirmed. What a crash leaves is published at the next start, the same again.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use bus::{
     Bus, PATIENCE, PublishError,
     events::{Event, ObjectFinished},
@@ -16,22 +16,29 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::record::{Record, outbox::Row};
+use crate::record::{
+    Record, ToReplay,
+    outbox::{Kind, Row},
+};
 
-/// How many events are published together: enough to share a confirm, few enough to be held in memory.
+/// How many events are published together: enough to share a confirm, few enough to be held in memory. Dead letters, which
+/// may be long, go one by one.
 const WINDOW: u32 = 256;
 /// The waits after errors, the last one again and again.
 const RETRY_DELAYS: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(10)];
 /// At the end, what the last batch has closed is announced still, if it takes no longer than this.
 const LAST_ROUND: Duration = Duration::from_secs(2);
 
-/// Publishes events.
+/// Publishes what is in the outbox.
 pub trait Announce: Send + Sync + 'static {
     /// Publishes events as of their times; a result each.
     fn announce(
         &self,
         events: &[(ObjectFinished, Timestamp)],
     ) -> impl Future<Output = Vec<Result<(), PublishError>>> + Send;
+
+    /// Publishes a dead letter in its next round, as of a time.
+    fn replay(&self, dead: &ToReplay, time: Timestamp) -> impl Future<Output = Result<(), PublishError>> + Send;
 }
 
 impl Announce for Bus {
@@ -47,16 +54,20 @@ impl Announce for Bus {
         }
         results
     }
+
+    async fn replay(&self, ToReplay { message, queue }: &ToReplay, time: Timestamp) -> Result<(), PublishError> {
+        Bus::replay(self, message, queue, time).await
+    }
 }
 
 /// The task that empties the outbox.
 #[derive(Debug)]
 pub struct Outbox<A> {
-    /// Where the events are.
+    /// Where it is.
     pub record: Arc<Record>,
-    /// Where they go.
+    /// Where it goes.
     pub announce: A,
-    /// Says that there are new ones.
+    /// Says that there is more.
     pub news: Arc<Notify>,
 }
 
@@ -74,7 +85,7 @@ impl<A: Announce> Outbox<A> {
                 Some(Ok(_)) => tries = 0,
                 Some(Err(error)) => {
                     let delay = RETRY_DELAYS[tries.min(RETRY_DELAYS.len() - 1)];
-                    warn!(retry_in = ?delay, "results not announced: {error:#}");
+                    warn!(retry_in = ?delay, "the outbox is not empty yet: {error:#}");
                     tries += 1;
                     shutdown.run_until_cancelled(sleep(delay)).await;
                 }
@@ -85,12 +96,22 @@ impl<A: Announce> Outbox<A> {
         let _ = timeout(LAST_ROUND, self.round()).await;
     }
 
-    /// Publishes the first events; how many there were.
+    /// Publishes the first rows; how many there were.
     async fn round(&self) -> anyhow::Result<usize> {
         let rows = self.record.outbox(WINDOW).await.context("cannot read the outbox")?;
         metrics::gauge!("ebs_outbox_rows").set(self.record.outbox_rows().await? as f64);
+        let (events, replays): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.kind == Kind::Event);
+        let announced = self.announce_all(&events).await;
+        let replayed = self.replay_all(&replays).await;
+        announced.and(replayed).map(|()| rows.len())
+    }
+
+    async fn announce_all(&self, rows: &[&Row]) -> anyhow::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
         let (mut ids, mut events, mut done) = (Vec::new(), Vec::new(), Vec::new());
-        for row in &rows {
+        for row in rows {
             match parsed(row) {
                 Ok(event) => {
                     ids.push(row.id);
@@ -109,7 +130,42 @@ impl<A: Announce> Outbox<A> {
             }
         }
         self.record.delete_from_outbox(&done).await.context("cannot clear the outbox")?;
-        failed.map_or(Ok(rows.len()), |error| Err(error.into()))
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Until the first that does not go now: the next one would not either.
+    async fn replay_all(&self, rows: &[&Row]) -> anyhow::Result<()> {
+        let (mut done, mut failed) = (Vec::new(), None);
+        for row in rows {
+            match self.replay(row).await {
+                Ok(()) => done.push(row.id),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        if !done.is_empty() {
+            self.record.delete_from_outbox(&done).await.context("cannot clear the outbox")?;
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn replay(&self, row: &Row) -> anyhow::Result<()> {
+        let id: String = serde_json::from_str(&row.event).unwrap_or_default();
+        let Some(dead) = self.record.to_replay(&id).await? else {
+            given_up(row.id, &anyhow!("there is no dead letter {id:?}"));
+            return Ok(());
+        };
+        match self.announce.replay(&dead, Timestamp::from_microsecond(row.time)?).await {
+            Ok(()) => Ok(()),
+            // Its queue is none of this system's any more.
+            Err(error @ PublishError::Unroutable { .. }) => {
+                error!(dead_letter = id, "not replayed: {error}");
+                Ok(self.record.refuse_replay(&id, &error.to_string()).await?)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

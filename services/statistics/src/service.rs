@@ -3,13 +3,15 @@
 use std::{
     future::pending,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    process::ExitCode,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
-use bus::{Batches, Bus};
-use chassis::{Context, Service, http::Readiness};
+use bus::{Batches, Bus, Owner};
+use chassis::{Context, Service, http::Readiness, process::UnusableData};
 use operations::Catalogue;
 use tokio::{
     sync::{Notify, watch},
@@ -17,16 +19,21 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    config::{Config, DatabasePath},
+    backup::{back_up, bring_back},
+    config::{Config, DatabasePath, Retention},
+    deadlines::{Clock, Deadlines},
     health::Health,
     http::{self, Api},
     line,
-    on_events::OnEvents,
+    on_dead_letters::{OnDeadLetters, measure},
+    on_events::{Followers, OnEvents},
     outbox::Outbox,
     rates::Rates,
-    record::Record,
+    record::{OpenError, Record},
+    upkeep::Upkeep,
     waiters::Waiters,
 };
 
@@ -38,18 +45,23 @@ const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 const MAX_BATCH_WAIT: Duration = Duration::from_millis(20);
 /// How long a pause ends a small batch.
 const MAX_BATCH_PAUSE: Duration = Duration::from_millis(4);
-/// How often it is tried to become the owner of the file.
-const OWNER_RETRY: Duration = Duration::from_secs(1);
+/// Dead letters in a batch: few, because each may be as long as a broker carries, and twice as many are held.
+const MAX_BATCH_DEAD_LETTERS: u16 = 8;
+/// How often it is tried to open the file, when another process owns it or its place cannot be written.
+const OPEN_RETRY: Duration = Duration::from_secs(1);
 
 /// The service.
 pub struct Statistics {
     database: DatabasePath,
+    retention: Retention,
     bus: Bus,
     grace: Duration,
     health: Arc<Health>,
     record: Arc<OnceLock<Arc<Record>>>,
     waiters: Arc<Waiters>,
     rates: Arc<Rates>,
+    /// Told that there is something to publish.
+    outbox: Arc<Notify>,
 }
 
 impl Service for Statistics {
@@ -60,26 +72,45 @@ impl Service for Statistics {
     async fn build(config: Config, context: Context) -> anyhow::Result<Self> {
         Ok(Self {
             database: config.database_url,
+            retention: config.retention,
             bus: context.bus,
             grace: context.grace,
             health: Arc::default(),
             record: Arc::default(),
             waiters: Arc::default(),
             rates: Arc::default(),
+            outbox: Arc::default(),
         })
     }
 
-    fn router(&self) -> axum::Router {
+    fn router(&self) -> OpenApiRouter {
         http::router(Api {
             record: Arc::clone(&self.record),
             waiters: Arc::clone(&self.waiters),
             rates: Arc::clone(&self.rates),
+            outbox: Arc::clone(&self.outbox),
         })
     }
 
     fn readiness(&self) -> Readiness {
         let health = Arc::clone(&self.health);
         Readiness::new().check("database", move || health.check())
+    }
+
+    const COMMANDS: &'static [&'static str] = &["backup FILE [--force]", "restore FILE [--force]"];
+
+    async fn command(config: Config, arguments: &[&str]) -> Option<ExitCode> {
+        let (command, file, force) = match *arguments {
+            [command, file] => (command, Path::new(file), false),
+            [command, "--force", file] | [command, file, "--force"] => (command, Path::new(file), true),
+            _ => return None,
+        };
+        let database = config.database_url.path();
+        match command {
+            "backup" => Some(back_up(database, file, force).await),
+            "restore" => Some(bring_back(file, database, force).await),
+            _ => None,
+        }
     }
 
     async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -104,16 +135,18 @@ impl Service for Statistics {
 }
 
 impl Statistics {
-    /// Opens the record now, for a process that would rather not run than wait for whoever owns it.
+    /// Opens the record now, for a process that would rather not run than wait for whoever owns it. A place that cannot be
+    /// written now, because it has no room for instance, is waited for all the same: by [`Service::run`].
     ///
     /// # Errors
-    /// If another process owns it, or it cannot be opened.
+    /// If another process owns it, or it can never be opened.
     pub async fn open_now(&self) -> anyhow::Result<()> {
-        let path = self.database.path();
-        match Record::try_open(path, Catalogue::built_in()).await? {
-            Some(record) => self.opened(record),
-            None => bail!("another process owns {}", path.display()),
-        };
+        match Record::try_open(self.database.path(), Catalogue::built_in()).await {
+            Ok(Some(record)) => drop(self.opened(record)),
+            Ok(None) => bail!("another process owns {}", self.database.path().display()),
+            Err(error @ OpenError::Unavailable { .. }) => self.wait_for(error.to_string()),
+            Err(error) => return Err(fatal(error)),
+        }
         Ok(())
     }
 
@@ -123,69 +156,112 @@ impl Statistics {
         Arc::clone(self.record.get_or_init(|| Arc::new(record)))
     }
 
-    /// Opens the record, as soon as no other process owns it.
+    /// Opens the record, as soon as no other process owns it and its place can be written.
     async fn open(&self) -> anyhow::Result<Arc<Record>> {
         if let Some(record) = self.record.get() {
             return Ok(Arc::clone(record));
         }
         let path = self.database.path();
-        let mut waiting = false;
         loop {
-            if let Some(record) = Record::try_open(path, Catalogue::built_in()).await? {
-                return Ok(self.opened(record));
+            match Record::try_open(path, Catalogue::built_in()).await {
+                Ok(Some(record)) => return Ok(self.opened(record)),
+                Ok(None) => self.wait_for(format!("another process owns {}", path.display())),
+                // Ending would not help: whoever started it would do so again and again.
+                Err(error @ OpenError::Unavailable { .. }) => self.wait_for(error.to_string()),
+                Err(error) => return Err(fatal(error)),
             }
-            if !waiting {
-                let reason = format!("waiting: another process owns {}", path.display());
-                warn!("{reason}");
-                self.health.ill(reason);
-                waiting = true;
-            }
-            sleep(OWNER_RETRY).await;
+            sleep(OPEN_RETRY).await;
         }
     }
 
-    /// Merges and announces until `shutdown`.
+    /// Says what is waited for, once.
+    fn wait_for(&self, reason: String) {
+        let reason = format!("waiting: {reason}");
+        if self.health.check().as_ref() != Err(&reason) {
+            warn!("{reason}");
+            self.health.ill(reason);
+        }
+    }
+
+    /// Merges, announces and judges until `shutdown`.
     async fn work(&self, record: Arc<Record>, shutdown: &CancellationToken) -> anyhow::Result<()> {
-        let outbox = Arc::new(Notify::new());
         let (changed, changes) = watch::channel(());
         let followers_end = CancellationToken::new();
-        let announcing = Outbox { record: Arc::clone(&record), announce: self.bus.clone(), news: Arc::clone(&outbox) };
-        let handler = OnEvents {
-            record: Arc::clone(&record),
+        let upkeep = Upkeep { record: Arc::clone(&record), retention: self.retention.duration() };
+        let deadlines: Arc<Deadlines> = Arc::default();
+        let followers = Followers {
             health: Arc::clone(&self.health),
             waiters: Arc::clone(&self.waiters),
-            outbox,
+            outbox: Arc::clone(&self.outbox),
             changed: changed.clone(),
             rates: Arc::clone(&self.rates),
         };
-        let (batches, bus, end) = (self.batches(), self.bus.clone(), shutdown.clone());
-        let mut consuming = tokio::spawn(async move { batches.run(bus, &handler, end).await });
+        measure(&record).await;
+        let announcing =
+            Outbox { record: Arc::clone(&record), announce: self.bus.clone(), news: Arc::clone(&self.outbox) };
+        let clock = Clock { record: Arc::clone(&record), deadlines: Arc::clone(&deadlines), fences: self.bus.clone() };
+        let on_dead_letters = OnDeadLetters {
+            record: Arc::clone(&record),
+            followers: followers.clone(),
+            deadlines: Arc::clone(&deadlines),
+            topology: self.bus.topology().clone(),
+        };
+        let on_events = OnEvents { record: Arc::clone(&record), followers, deadlines };
+
+        let (events, dead_letters) = self.batches();
+        let (bus, end) = (self.bus.clone(), shutdown.clone());
+        let mut consuming = tokio::spawn(async move {
+            tokio::join!(
+                events.run(bus.clone(), &on_events, end.clone()),
+                dead_letters.run(bus, &on_dead_letters, end.clone())
+            )
+        });
         let mut announcing = tokio::spawn(announcing.run(followers_end.clone()));
+        let mut keeping = tokio::spawn(upkeep.run(followers_end.clone()));
         let mut printing = tokio::spawn(line::print(Arc::clone(&record), changes, followers_end.clone()));
+        let mut judging = tokio::spawn(clock.run(followers_end.clone()));
         tokio::select! {
-            ended = &mut consuming => ended.context("consuming failed")?,
+            ended = &mut consuming => {
+                ended.context("consuming failed")?;
+            }
             ended = &mut announcing => bail!("announcing stopped: {ended:?}"),
+            ended = &mut keeping => bail!("looking after the record stopped: {ended:?}"),
             ended = &mut printing => bail!("printing stopped: {ended:?}"),
+            ended = &mut judging => bail!("judging stopped: {ended:?}"),
         }
         // Only now: they tell of the last batch, too.
         followers_end.cancel();
         announcing.await.context("announcing failed")?;
         printing.await.context("printing failed")?;
+        keeping.await.context("looking after the record failed")?;
+        judging.await.context("judging failed")?;
         drop(changed);
         record.close().await;
         Ok(())
     }
 
-    fn batches(&self) -> Batches {
+    /// How the events are consumed, and how the dead letters are: both or none, by one owner.
+    fn batches(&self) -> (Batches, Batches) {
         let topology = self.bus.topology();
-        Batches {
+        let events = Batches {
             queue: topology.statistics(),
-            owner: topology.statistics_owner(),
+            owner: Owner::new(&topology.statistics_owner()),
             max_events: MAX_BATCH_EVENTS,
             max_bytes: MAX_BATCH_BYTES,
             max_wait: MAX_BATCH_WAIT,
             max_pause: MAX_BATCH_PAUSE,
             grace: self.grace,
-        }
+        };
+        let dead_letters =
+            Batches { queue: topology.dead_letters(), max_events: MAX_BATCH_DEAD_LETTERS, ..events.clone() };
+        (events, dead_letters)
+    }
+}
+
+/// Why there will be no record, with the exit code that it deserves.
+fn fatal(error: OpenError) -> anyhow::Error {
+    match error {
+        OpenError::Unusable { .. } => UnusableData(error.to_string()).into(),
+        error => error.into(),
     }
 }

@@ -26,15 +26,24 @@ const _: () = assert!(MAX_ERRORS == 100, "the statement says so too");
 const STORE: &str = "
     INSERT INTO outbox (time, event) SELECT value ->> 0, value ->> 1 FROM jsonb_each(?1)";
 
-pub(super) async fn announce(connection: &mut SqliteConnection, closings: Vec<Closing>) -> anyhow::Result<()> {
+/// Announces objects that closed by their splits.
+pub(super) async fn closings(connection: &mut SqliteConnection, closings: Vec<Closing>) -> anyhow::Result<()> {
     let mut errors = errors(connection, &closings).await?;
-    // Now, and not when the last task ended: after a replay that may be long ago.
-    let time = bus::now().as_microsecond();
-    let mut rows = Vec::with_capacity(closings.len());
+    let mut events = Vec::with_capacity(closings.len());
     for closing in closings {
         let errors = errors.remove(&closing.split.object).unwrap_or_default();
-        let event = serde_json::to_string(&event(closing, errors)?).context("an event cannot be written")?;
-        rows.push((time, event));
+        events.push(event(closing, errors)?);
+    }
+    announce(connection, &events).await
+}
+
+/// Puts events into the outbox.
+pub(super) async fn announce(connection: &mut SqliteConnection, events: &[ObjectFinished]) -> anyhow::Result<()> {
+    // Now, and not when the last task ended: after a replay that may be long ago.
+    let time = bus::now().as_microsecond();
+    let mut rows = Vec::with_capacity(events.len());
+    for event in events {
+        rows.push((time, serde_json::to_string(event).context("an event cannot be written")?));
     }
     execute_rows(connection, STORE, rows.iter()).await?;
     Ok(())

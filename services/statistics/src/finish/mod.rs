@@ -1,6 +1,7 @@
-//! Closing objects: an object closes when its first complete split is.
+//! Closing objects: an object closes when its first complete split is, when splitting it is given up, or at its deadline.
 
 mod announce;
+mod deadline;
 mod gather;
 mod splits;
 
@@ -10,6 +11,7 @@ use bus::events::ObjectId;
 use operations::Catalogue;
 use sqlx::SqliteConnection;
 
+pub(crate) use self::deadline::time_out;
 use self::splits::Split;
 use crate::record::{
     Status, execute_rows,
@@ -33,7 +35,7 @@ struct Closing {
     status: Status,
     duration_us: i64,
     revision: u32,
-    /// Why the whole failed although every part succeeded.
+    /// Why the whole failed, if not for its parts.
     error: Option<String>,
     /// Its result, if it has one only now.
     result: Option<String>,
@@ -44,7 +46,8 @@ struct Closing {
 const STORE: &str = "
     UPDATE objects SET
         status = c.value ->> 1, parts = c.value ->> 2, finished_at = c.value ->> 3, duration = c.value ->> 4,
-        revision = c.value ->> 5, error = c.value ->> 6, result = coalesce(c.value ->> 7, result)
+        revision = c.value ->> 5, error = c.value ->> 6, result = coalesce(c.value ->> 7, result),
+        closed_at = c.value ->> 8
     FROM jsonb_each(?1) AS c WHERE objects.id = c.value ->> 0";
 
 /// Closes those of the `touched` objects that can be: gathers, adds to the totals, announces.
@@ -58,9 +61,12 @@ pub(crate) async fn finish(
     let mut sums = Sums::default();
     let (mut to_gather, mut rest) = (Vec::new(), Vec::new());
     for split in splits::deciding(connection, touched).await? {
-        match split.succeeds() && split.status != Status::Succeeded {
-            true => to_gather.push(split),
-            false => rest.push(closed_without_gathering(split)),
+        match split.status {
+            // What comes later is recorded, and changes nothing that was announced.
+            Status::TimedOut if !split.turns() => {}
+            Status::Succeeded => rest.push(closed_without_gathering(split)),
+            _ if split.succeeds() => to_gather.push(split),
+            _ => rest.push(closed_without_gathering(split)),
         }
     }
     close(connection, rest, deltas, &mut finished).await?;
@@ -86,7 +92,8 @@ pub(crate) async fn finish(
 /// Failed, or succeeded before: what it was gathered from stays, but its end may have become earlier.
 fn closed_without_gathering(split: Split) -> Closing {
     let status = if split.succeeds() { Status::Succeeded } else { Status::Failed };
-    closed(split, status, None, None)
+    let error = split.failure.clone();
+    closed(split, status, error, None)
 }
 
 fn closed(split: Split, status: Status, error: Option<String>, result: Option<String>) -> Closing {
@@ -117,6 +124,8 @@ async fn close(
             state(closing.status, Some(closing.duration_us)),
         );
     }
+    // By the record's own clock: those of processors, which say when it finished, may be wrong by years.
+    let closed_at = bus::now().as_microsecond();
     let rows = closings.iter().map(|closing| {
         (
             closing.split.object,
@@ -127,20 +136,21 @@ async fn close(
             closing.revision,
             &closing.error,
             &closing.result,
+            closed_at,
         )
     });
     execute_rows(connection, STORE, rows).await?;
     closings.retain(|closing| closing.announced);
     finished.closed.extend(closings.iter().map(|closing| closing.split.object));
     finished.announced += closings.len();
-    announce::announce(connection, closings).await
+    announce::closings(connection, closings).await
 }
 
 impl Closing {
     /// Whether the record does not say so yet.
     fn is_new(&self) -> bool {
         let split = &self.split;
-        split.known_parts != Some(split.parts)
+        split.known_parts != split.parts
             || split.known_finished_at != Some(split.finished_at)
             || split.duration_us != Some(self.duration_us)
     }

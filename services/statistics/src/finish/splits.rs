@@ -10,13 +10,18 @@ use sqlx::SqliteConnection;
 
 use crate::record::{Status, fetch_rows};
 
-/// A complete split of an object, and what the record says of the object now.
+/// A complete split of an object, or that splitting it was given up, and what the record says of the object now.
 pub(super) struct Split {
     pub(super) object: ObjectId,
-    pub(super) parts: u32,
+    /// None if it was not split.
+    pub(super) parts: Option<u32>,
     succeeded: u32,
-    /// The end of its last task.
+    /// Whether some of it came of a replay.
+    replayed: bool,
+    /// The end of its last task, or when splitting was given up,
     pub(super) finished_at: i64,
+    /// and why.
+    pub(super) failure: Option<String>,
     pub(super) operation: String,
     pub(super) parameters: String,
     pub(super) created_at: i64,
@@ -30,12 +35,17 @@ pub(super) struct Split {
 
 impl Split {
     pub(super) fn succeeds(&self) -> bool {
-        self.succeeded == self.parts
+        self.parts == Some(self.succeeded)
     }
 
-    /// The lesser one decides: succeeded, then complete earlier, then fewer parts.
+    /// Whether the object, if it has timed out, succeeds even so: not by what comes too late by itself.
+    pub(super) fn turns(&self) -> bool {
+        self.succeeds() && self.replayed
+    }
+
+    /// The lesser one decides: succeeded, then complete, then complete earlier, then fewer parts.
     fn rank(&self) -> impl Ord + use<> {
-        (Reverse(self.succeeds()), self.finished_at, self.parts)
+        (Reverse(self.succeeds()), self.parts.is_none(), self.finished_at, self.parts)
     }
 }
 
@@ -43,7 +53,8 @@ impl Split {
 /// one; but it cannot be wrong.
 const COMPLETE: &str = "
     SELECT k.key, t.parts, count(CASE t.outcome WHEN 'succeeded' THEN 1 END) AS succeeded,
-           max(t.finished_at) AS finished_at, o.operation, o.parameters, o.created_at, o.status,
+           max(t.finish_round) > 0 OR EXISTS (SELECT 1 FROM split_failures WHERE object_id = o.id AND replayed) AS replayed,
+           max(t.finished_at) AS finished_at, NULL AS failure, o.operation, o.parameters, o.created_at, o.status,
            o.parts AS known_parts, o.finished_at AS known_finished_at, o.duration, o.revision, o.error
     FROM jsonb_each(?1) AS k
     CROSS JOIN objects AS o ON o.id = k.value
@@ -51,12 +62,22 @@ const COMPLETE: &str = "
     GROUP BY k.key, t.parts
     HAVING count(t.finished_at) = t.parts";
 
-/// The split that decides, of each of the objects that has a complete one and whose creation is known.
+const FAILED: &str = "
+    SELECT k.key, NULL AS parts, 0 AS succeeded, f.replayed, f.failed_at AS finished_at, f.error AS failure, o.operation,
+           o.parameters, o.created_at, o.status, o.parts AS known_parts, o.finished_at AS known_finished_at, o.duration,
+           o.revision, o.error
+    FROM jsonb_each(?1) AS k
+    CROSS JOIN split_failures AS f ON f.object_id = k.value
+    CROSS JOIN objects AS o ON o.id = k.value";
+
+/// What decides, of each of the objects of which something does and whose creation is known: a complete split, or else that
+/// splitting was given up.
 pub(super) async fn deciding(
     connection: &mut SqliteConnection,
     objects: BTreeSet<ObjectId>,
 ) -> sqlx::Result<Vec<Split>> {
-    let rows: Vec<Row> = fetch_rows(connection, COMPLETE, objects.iter()).await?;
+    let mut rows: Vec<Row> = fetch_rows(connection, COMPLETE, objects.iter()).await?;
+    rows.extend(fetch_rows::<_, Row>(connection, FAILED, objects.iter()).await?);
     let objects: Vec<ObjectId> = objects.into_iter().collect();
     let mut deciding: BTreeMap<ObjectId, Split> = BTreeMap::new();
     for row in rows {
@@ -80,9 +101,11 @@ pub(super) async fn deciding(
 #[derive(sqlx::FromRow)]
 struct Row {
     key: i64,
-    parts: u32,
+    parts: Option<u32>,
     succeeded: u32,
+    replayed: bool,
     finished_at: i64,
+    failure: Option<String>,
     operation: String,
     parameters: String,
     created_at: i64,
@@ -100,7 +123,9 @@ impl Row {
             object,
             parts: self.parts,
             succeeded: self.succeeded,
+            replayed: self.replayed,
             finished_at: self.finished_at,
+            failure: self.failure,
             operation: self.operation,
             parameters: self.parameters,
             created_at: self.created_at,

@@ -1,13 +1,15 @@
 //! How the record's values look in answers.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::record::Status;
 
-/// Microseconds since 1970 as RFC 3339 in UTC.
-pub(super) fn time(microseconds: i64) -> Option<Timestamp> {
-    Timestamp::from_microsecond(microseconds).ok()
+/// Microseconds since 1970 as a time; what is beyond all times, which the record does not have, is the last one.
+pub(super) fn time(microseconds: i64) -> Timestamp {
+    Timestamp::from_microsecond(microseconds).unwrap_or(Timestamp::MAX)
 }
 
 /// Microseconds as milliseconds with a fraction.
@@ -20,11 +22,27 @@ pub(super) fn json(text: String) -> serde_json::Result<Box<RawValue>> {
     RawValue::from_string(text)
 }
 
-/// Where an object stands, for people: one that is open runs as soon as one of its tasks has started.
-pub(super) fn status(status: Status, started: bool) -> &'static str {
-    match (status, started) {
-        (Status::Open, false) => "created",
-        (Status::Open, true) => "running",
-        (closed, _) => closed.as_str(),
+/// Where an object stands: `created` until one of its tasks has started, `running` until all of them have ended, or its
+/// deadline is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ObjectStatus {
+    Created,
+    Running,
+    Succeeded,
+    Failed,
+    TimedOut,
+}
+
+impl ObjectStatus {
+    /// One that is open runs as soon as one of its tasks has started.
+    pub(super) fn of(status: Status, started: bool) -> Self {
+        match (status, started) {
+            (Status::Open, false) => Self::Created,
+            (Status::Open, true) => Self::Running,
+            (Status::Succeeded, _) => Self::Succeeded,
+            (Status::Failed, _) => Self::Failed,
+            (Status::TimedOut, _) => Self::TimedOut,
+        }
     }
 }

@@ -1,6 +1,8 @@
-//! What is served over HTTP: the record, read.
+//! What is served over HTTP: the record, read; and what becomes of dead letters.
 
 mod answer;
+mod dead_letters;
+mod dead_letters_filter;
 mod object;
 mod objects;
 mod statistics;
@@ -11,10 +13,15 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, routing::get};
-use chassis::http::Problem;
+use chassis::http::{Problem, document};
+use tokio::sync::Notify;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{rates::Rates, record::Record, waiters::Waiters};
+use crate::{
+    rates::Rates,
+    record::{Record, took_too_long},
+    waiters::Waiters,
+};
 
 /// What a client is told to wait before it asks again for what is not there now.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -28,15 +35,30 @@ pub struct Api {
     pub waiters: Arc<Waiters>,
     /// Counts what finishes.
     pub rates: Arc<Rates>,
+    /// Told that there is something to publish.
+    pub outbox: Arc<Notify>,
 }
 
+/// What this is on a port of its own.
+const ABOUT: &str = "The record of EBS: every object, and what became of it. The front door, datagen, has this and the rest \
+                     of EBS at one address.";
+const TAGS: [(&str, &str); 3] = [
+    ("objects", "What is to be processed, and what became of it."),
+    ("statistics", "What has happened so far, over all objects."),
+    ("dead letters", "What was set aside, and what is to become of it."),
+];
+
 /// The routes.
-pub fn router(api: Api) -> Router {
-    Router::new()
-        .route("/api/objects", get(objects::list))
-        .route("/api/objects/{id}", get(object::show))
-        .route("/api/statistics", get(statistics::show))
-        .route("/api/totals/{operation}", get(totals::show))
+pub fn router(api: Api) -> OpenApiRouter {
+    OpenApiRouter::with_openapi(document("EBS: statistics", ABOUT, &TAGS))
+        .routes(routes!(dead_letters::list, dead_letters::discard_all))
+        .routes(routes!(dead_letters::replay_all))
+        .routes(routes!(dead_letters::show, dead_letters::discard))
+        .routes(routes!(dead_letters::replay))
+        .routes(routes!(objects::list))
+        .routes(routes!(object::show))
+        .routes(routes!(statistics::show))
+        .routes(routes!(totals::show))
         .with_state(api)
 }
 
@@ -53,6 +75,7 @@ fn unread(error: sqlx::Error) -> Problem {
     match error {
         sqlx::Error::PoolTimedOut => Problem::unavailable(RETRY_AFTER, "Too many ask at once."),
         sqlx::Error::PoolClosed => Problem::unavailable(RETRY_AFTER, "This service is stopping."),
+        error if took_too_long(&error) => Problem::unavailable(RETRY_AFTER, "It took too long to read the answer."),
         error => Problem::internal(error),
     }
 }

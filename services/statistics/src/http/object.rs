@@ -2,25 +2,47 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
-use bus::events::{ObjectId, TaskError, TaskId};
-use chassis::http::{Json, Path, Problem, Query};
+use axum::{extract::State, http::StatusCode};
+use bus::events::{ObjectId, TaskId};
+use chassis::http::{
+    Json, Path, Problem, Query,
+    responses::{BadRequest, Gone, NotFound, Unavailable},
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
+use utoipa::{IntoParams, ToSchema};
 
-use super::{Api, RETRY_AFTER, answer, unread};
+use super::{
+    Api, RETRY_AFTER,
+    answer::{self, ObjectStatus},
+    unread,
+};
 use crate::record::read::{FoundObject, FoundTask};
 
 const MAX_WAIT_S: u64 = 60;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Parameters {
-    /// For so many seconds at most, until the object has finished.
+    /// Answers when the object has finished, or after so many seconds, also if the object has not been seen yet.
+    #[param(minimum = 0, maximum = 60, default = 0)]
     wait: Option<u64>,
 }
 
+/// An object: what became of it
+///
+/// Its status, its tasks with their partial results in order and who made them, its times, and its result. With `wait` the
+/// answer comes when it has finished.
+#[utoipa::path(
+    get,
+    path = "/api/objects/{id}",
+    tag = "objects",
+    operation_id = "show_object",
+    params(("id" = Uuid, Path, description = "As it was answered when the object was submitted."), Parameters),
+    responses((status = OK, description = "The object.", body = Answer), BadRequest, NotFound, Gone, Unavailable)
+)]
 pub(super) async fn show(
     State(api): State<Api>,
     Path(id): Path<ObjectId>,
@@ -31,9 +53,22 @@ pub(super) async fn show(
         seconds @ 1..=MAX_WAIT_S => wait(&api, id, Duration::from_secs(seconds)).await?,
         _ => return Err(Problem::bad_request(format!("wait: 0 to {MAX_WAIT_S} seconds are allowed"))),
     }
-    let found = api.record()?.object(id).await.map_err(unread)?;
-    let object = found.ok_or_else(|| Problem::not_found(format!("There is no object {id}, or not yet.")))?;
-    Ok(Json(Answer::of(id, object)?))
+    match api.record()?.object(id).await.map_err(unread)? {
+        Some(object) => Ok(Json(Answer::of(id, object)?)),
+        None => Err(missing(&api, id).await?),
+    }
+}
+
+/// 410 if it was here, as long as that is known; else 404.
+async fn missing(api: &Api, id: ObjectId) -> Result<Problem, Problem> {
+    let pruned_at = api.record()?.pruned_at(id).await.map_err(unread)?.map(answer::time);
+    Ok(match pruned_at {
+        Some(at) => {
+            let detail = format!("The object {id} had finished and was deleted at {at}, as RETENTION says.");
+            Problem::new(StatusCode::GONE, detail).with("pruned_at", at)
+        }
+        None => Problem::not_found(format!("There is no object {id}, or not yet.")),
+    })
 }
 
 /// Returns when the object has finished, or the time is over, or there will be no news.
@@ -50,55 +85,120 @@ async fn wait(api: &Api, id: ObjectId, longest: Duration) -> Result<(), Problem>
     Ok(())
 }
 
-#[derive(Serialize)]
+/// An object, and everything that is known of it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Object)]
 pub(super) struct Answer {
+    /// Names the object for ever.
+    #[schema(value_type = Uuid)]
     id: ObjectId,
+    /// What people call it.
     name: String,
+    /// What is done to it.
     operation: String,
+    /// The operation's parameters.
+    #[schema(value_type = Object)]
     parameters: Box<RawValue>,
+    /// What it is done to.
+    #[schema(value_type = Value)]
     data: Box<RawValue>,
-    status: &'static str,
-    created_at: Option<Timestamp>,
+    status: ObjectStatus,
+    created_at: Timestamp,
+    /// When its first task started.
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
+    /// From its acceptance to the end of its last task, in milliseconds.
     duration_ms: Option<f64>,
+    /// How long it may take before it is given up, in milliseconds.
     deadline_ms: f64,
+    /// 0 at first; raised when its outcome changes later.
     revision: u32,
+    /// As far as they are known, in the order of their parts.
     tasks: Vec<Task>,
+    /// What happened, in the order in which it happens.
     timeline: Vec<Moment>,
+    /// What its tasks gave, gathered: only if it succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Value>)]
     result: Option<Box<RawValue>>,
+    /// Why it did not succeed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<TaskError>,
+    errors: Vec<PartError>,
+    /// The ids of dead letters that are about it, the newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Uuid>)]
+    dead_letters: Vec<String>,
 }
 
-#[derive(Serialize)]
+/// One part of an object, to be executed by a processor.
+#[derive(Serialize, ToSchema)]
 struct Task {
+    #[schema(value_type = Uuid)]
     id: TaskId,
+    /// Which part it is, from 0.
     part: u32,
+    /// Of how many.
     parts: u32,
-    status: &'static str,
+    status: TaskStatus,
+    /// Who executes it, or did.
     processor: Option<String>,
+    /// The attempt that ended it, from 1.
     attempt: Option<u32>,
+    /// 0, unless it was replayed.
     round: Option<u32>,
     created_at: Option<Timestamp>,
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
+    /// How long the attempt that ended it took, in milliseconds.
     duration_ms: Option<f64>,
+    /// Its partial result: only if it succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Value>)]
     result: Option<Box<RawValue>>,
+    /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
-/// Something that happened to the object: for tasks, to the first or the last of them.
-#[derive(Serialize)]
+/// Where a task stands.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum TaskStatus {
+    Created,
+    Running,
+    Succeeded,
+    Failed,
+}
+
+/// Something that happened to an object.
+#[derive(Serialize, ToSchema)]
 struct Moment {
-    at: Option<Timestamp>,
-    event: &'static str,
+    /// If it happened to several tasks: creating and starting when it did to the first, finishing when it did to the last.
+    at: Timestamp,
+    event: Happening,
     /// To how many tasks it has happened.
     #[serde(skip_serializing_if = "Option::is_none")]
     tasks: Option<usize>,
+}
+
+/// The event that told of it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum Happening {
+    ObjectCreated,
+    TaskCreated,
+    TaskStarted,
+    TaskFinished,
+    ObjectFinished,
+}
+
+/// Why a part, or the whole, did not succeed.
+#[derive(Serialize, ToSchema)]
+struct PartError {
+    /// The part, from 0; absent if it is the whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<u32>,
+    error: String,
 }
 
 impl Answer {
@@ -107,21 +207,22 @@ impl Answer {
         let started_at = tasks.iter().filter_map(|task| task.started_at).min();
         let part_error = |task: &FoundTask| {
             let error = task.error.clone()?;
-            Some(TaskError { part: Some(task.part), error })
+            Some(PartError { part: Some(task.part), error })
         };
         let mut errors: Vec<_> = tasks.iter().filter_map(part_error).collect();
-        errors.extend(object.error.clone().map(|error| TaskError { part: None, error }));
+        errors.extend(object.error.clone().map(|error| PartError { part: None, error }));
         Ok(Self {
             id,
-            status: answer::status(object.status, started_at.is_some()),
+            status: ObjectStatus::of(object.status, started_at.is_some()),
             created_at: answer::time(object.created_at),
-            started_at: started_at.and_then(answer::time),
-            finished_at: object.finished_at.and_then(answer::time),
+            started_at: started_at.map(answer::time),
+            finished_at: object.finished_at.map(answer::time),
             duration_ms: object.duration.map(answer::milliseconds),
             deadline_ms: answer::milliseconds(object.deadline),
             revision: object.revision,
             timeline: timeline(&object),
             errors,
+            dead_letters: object.dead_letters,
             tasks: object.tasks.into_iter().map(|task| Task::of(id, task)).collect::<Result<_, _>>()?,
             name: object.name,
             operation: object.operation,
@@ -135,10 +236,10 @@ impl Answer {
 impl Task {
     fn of(object: ObjectId, task: FoundTask) -> Result<Self, Problem> {
         let status = match (task.outcome.as_deref(), task.started_at) {
-            (Some("succeeded"), _) => "succeeded",
-            (Some(_), _) => "failed",
-            (None, Some(_)) => "running",
-            (None, None) => "created",
+            (Some("succeeded"), _) => TaskStatus::Succeeded,
+            (Some(_), _) => TaskStatus::Failed,
+            (None, Some(_)) => TaskStatus::Running,
+            (None, None) => TaskStatus::Created,
         };
         Ok(Self {
             id: TaskId::of(object, task.parts, task.part),
@@ -148,9 +249,9 @@ impl Task {
             processor: task.processor.or(task.started_by),
             attempt: task.attempt,
             round: task.finish_round,
-            created_at: task.created_at.and_then(answer::time),
-            started_at: task.started_at.and_then(answer::time),
-            finished_at: task.finished_at.and_then(answer::time),
+            created_at: task.created_at.map(answer::time),
+            started_at: task.started_at.map(answer::time),
+            finished_at: task.finished_at.map(answer::time),
             duration_ms: task.duration.map(answer::milliseconds),
             result: task.result.map(answer::json).transpose()?,
             error: task.error,
@@ -166,11 +267,11 @@ fn timeline(object: &FoundObject) -> Vec<Moment> {
     let started = times(|task| task.started_at);
     let finished = times(|task| task.finished_at);
     let moments = [
-        moment("OBJECT_CREATED", Some(object.created_at), None),
-        moment("TASK_CREATED", created.iter().min().copied(), Some(created.len())),
-        moment("TASK_STARTED", started.iter().min().copied(), Some(started.len())),
-        moment("TASK_FINISHED", finished.iter().max().copied(), Some(finished.len())),
-        moment("OBJECT_FINISHED", object.finished_at, None),
+        moment(Happening::ObjectCreated, Some(object.created_at), None),
+        moment(Happening::TaskCreated, created.iter().min().copied(), Some(created.len())),
+        moment(Happening::TaskStarted, started.iter().min().copied(), Some(started.len())),
+        moment(Happening::TaskFinished, finished.iter().max().copied(), Some(finished.len())),
+        moment(Happening::ObjectFinished, object.finished_at, None),
     ];
     moments.into_iter().flatten().collect()
 }

@@ -2,11 +2,19 @@
 
 use axum::extract::State;
 use bus::events::OperationName;
-use chassis::http::{Json, Problem, Query};
+use chassis::http::{
+    Json, Problem, Query,
+    responses::{BadRequest, Unavailable},
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use super::{Api, answer, unread};
+use super::{
+    Api,
+    answer::{self, ObjectStatus},
+    unread,
+};
 use crate::record::{
     Status,
     read::{Filter, Listed, Position},
@@ -15,34 +23,63 @@ use crate::record::{
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 500;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Parameters {
+    /// How many objects a page has at most.
+    #[param(minimum = 1, maximum = 500, default = json!(DEFAULT_LIMIT))]
     limit: Option<u32>,
+    /// Where the page begins: the `next` of the page before.
     cursor: Option<String>,
-    status: Option<String>,
-    operation: Option<String>,
+    /// Only those that stand there.
+    #[param(inline)]
+    status: Option<ObjectStatus>,
+    /// Only those of this operation.
+    #[param(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")]
+    operation: Option<OperationName>,
 }
 
-#[derive(Serialize)]
+/// A page of the objects.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Objects)]
 pub(super) struct Answer {
+    /// Newest first.
     objects: Vec<Item>,
-    /// The cursor of the next page; none on the last.
+    /// The `cursor` of the next page; none on the last.
     next: Option<String>,
 }
 
-#[derive(Serialize)]
+/// An object as it is listed.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListedObject)]
 struct Item {
+    /// Names the object for ever.
+    #[schema(value_type = Uuid)]
     id: String,
+    /// What people call it.
     name: String,
+    /// What is done to it.
     operation: String,
+    /// Into how many tasks it is split, if it has as many elements.
     tasks: u32,
-    status: &'static str,
-    created_at: Option<Timestamp>,
+    status: ObjectStatus,
+    created_at: Timestamp,
     finished_at: Option<Timestamp>,
+    /// From its acceptance to the end of its last task, in milliseconds.
     duration_ms: Option<f64>,
+    /// 0 at first; raised when its outcome changes later.
     revision: u32,
 }
 
+/// The objects, newest first, page by page
+#[utoipa::path(
+    get,
+    path = "/api/objects",
+    tag = "objects",
+    operation_id = "list_objects",
+    params(Parameters),
+    responses((status = OK, description = "A page of them.", body = Answer), BadRequest, Unavailable)
+)]
 pub(super) async fn list(
     State(api): State<Api>,
     Query(parameters): Query<Parameters>,
@@ -52,7 +89,7 @@ pub(super) async fn list(
         return Err(Problem::bad_request(format!("limit: 1 to {MAX_LIMIT} are allowed")));
     }
     let after = parameters.cursor.as_deref().map(position).transpose()?;
-    let filter = filter(&parameters)?;
+    let filter = filter(parameters);
     // One more tells whether there is a next page.
     let mut found = api.record()?.objects(&filter, after.as_ref(), limit + 1).await.map_err(unread)?;
     let more = found.len() > limit as usize;
@@ -62,25 +99,16 @@ pub(super) async fn list(
     Ok(Json(Answer { objects, next }))
 }
 
-fn filter(parameters: &Parameters) -> Result<Filter, Problem> {
-    let (status, started) = match parameters.status.as_deref() {
+fn filter(Parameters { status, operation, .. }: Parameters) -> Filter {
+    let (status, started) = match status {
         None => (None, None),
-        Some("created") => (Some(Status::Open), Some(false)),
-        Some("running") => (Some(Status::Open), Some(true)),
-        Some("succeeded") => (Some(Status::Succeeded), None),
-        Some("failed") => (Some(Status::Failed), None),
-        Some("timed_out") => (Some(Status::TimedOut), None),
-        Some(_) => {
-            let allowed = "status: created, running, succeeded, failed and timed_out are allowed";
-            return Err(Problem::bad_request(allowed));
-        }
+        Some(ObjectStatus::Created) => (Some(Status::Open), Some(false)),
+        Some(ObjectStatus::Running) => (Some(Status::Open), Some(true)),
+        Some(ObjectStatus::Succeeded) => (Some(Status::Succeeded), None),
+        Some(ObjectStatus::Failed) => (Some(Status::Failed), None),
+        Some(ObjectStatus::TimedOut) => (Some(Status::TimedOut), None),
     };
-    let operation = parameters.operation.as_deref().map(str::parse::<OperationName>).transpose();
-    Ok(Filter {
-        status,
-        started,
-        operation: operation.map_err(|error| Problem::bad_request(format!("operation: {error}")))?,
-    })
+    Filter { status, started, operation }
 }
 
 fn cursor(last: &Listed) -> String {
@@ -97,13 +125,13 @@ fn position(cursor: &str) -> Result<Position, Problem> {
 impl From<Listed> for Item {
     fn from(object: Listed) -> Self {
         Self {
-            status: answer::status(object.status, object.started),
+            status: ObjectStatus::of(object.status, object.started),
             id: object.id,
             name: object.name,
             operation: object.operation,
             tasks: object.tasks,
             created_at: answer::time(object.created_at),
-            finished_at: object.finished_at.and_then(answer::time),
+            finished_at: object.finished_at.map(answer::time),
             duration_ms: object.duration.map(answer::milliseconds),
             revision: object.revision,
         }

@@ -1,20 +1,29 @@
 //! `GET /api/totals/{operation}`: the highest of an operation's counters.
 
 use axum::extract::State;
-use chassis::http::{Json, Path, Problem, Query};
+use chassis::http::{
+    Json, Path, Problem, Query,
+    responses::{BadRequest, NotFound, Unavailable},
+};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{Api, unread};
 
 const DEFAULT_LIMIT: u32 = 10;
 const MAX_LIMIT: u32 = 1000;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Parameters {
+    /// How many counters at most.
+    #[param(minimum = 1, maximum = 1000, default = json!(DEFAULT_LIMIT))]
     limit: Option<u32>,
 }
 
-#[derive(Serialize)]
+/// What accumulated over all objects of an operation.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Totals)]
 pub(super) struct Answer {
     operation: String,
     /// How many names have a counter.
@@ -25,12 +34,23 @@ pub(super) struct Answer {
     totals: Vec<Total>,
 }
 
-#[derive(Serialize)]
+/// A counter.
+#[derive(Serialize, ToSchema)]
 struct Total {
+    /// What was counted: for `word-frequencies`, a word.
     name: String,
     count: i64,
 }
 
+/// The totals of an operation: what accumulated over all objects, the highest first
+#[utoipa::path(
+    get,
+    path = "/api/totals/{operation}",
+    tag = "statistics",
+    operation_id = "show_totals",
+    params(("operation" = String, Path, description = "Its name.", example = "word-frequencies"), Parameters),
+    responses((status = OK, description = "The highest counters.", body = Answer), BadRequest, NotFound, Unavailable)
+)]
 pub(super) async fn show(
     State(api): State<Api>,
     Path(operation): Path<String>,

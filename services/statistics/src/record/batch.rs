@@ -1,13 +1,16 @@
-//! A batch of events, folded into what it says of each task and object.
+//! A batch of events or of dead letters, folded into what it says of each task and object.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use bus::{
-    AnyEvent, Received,
+    AnyEvent, DeadLetter, Received, Topology,
     events::{Attempt, Json, ObjectCreated, ObjectId, TaskCreated, TaskFinished, TaskOutcome},
 };
 
-use super::facts::{Finish, ObjectFacts, Outcome, Place, Start, TaskFacts};
+use super::facts::{Finish, ObjectFacts, Outcome, Place, SplitFailure, Start, TaskFacts};
 
 /// The longest name of an object, a processor or an unknown type that is kept, in characters: lists stay small.
 const MAX_NAME_CHARS: usize = 255;
@@ -19,6 +22,7 @@ const MAX_ERROR_CHARS: usize = 2000;
 pub(crate) struct Batch<'a> {
     pub(crate) tasks: BTreeMap<Place, TaskReport<'a>>,
     pub(crate) objects: BTreeMap<ObjectId, ObjectFacts>,
+    pub(crate) split_failures: BTreeMap<ObjectId, SplitFailure>,
     /// Deliveries of events of unknown types.
     pub(crate) unknown: BTreeMap<String, i64>,
 }
@@ -40,8 +44,8 @@ impl<'a> Batch<'a> {
                 AnyEvent::TaskCreated(event) => batch.task_created(event, at),
                 AnyEvent::TaskStarted(event) => batch.task_started(&event.0, at),
                 AnyEvent::TaskFinished(event) => batch.task_finished(event, at),
-                // Our own announcement: nothing new.
-                AnyEvent::ObjectFinished(_) => {}
+                // Our own: nothing new.
+                AnyEvent::ObjectFinished(_) | AnyEvent::Fence => {}
                 AnyEvent::Unknown => {
                     let kind = text(&envelope.kind, MAX_NAME_CHARS);
                     *batch.unknown.entry(kind).or_default() += 1;
@@ -49,6 +53,42 @@ impl<'a> Batch<'a> {
             }
         }
         batch
+    }
+
+    /// What follows from it that these were set aside: a task that its processors gave up has failed, and so has an object
+    /// that the distributor did not split. All others, such as an event that this record did not take, fail nothing.
+    pub(crate) fn of_dead_letters(letters: &[DeadLetter], topology: &Topology) -> Self {
+        let mut batch = Self::default();
+        for letter in letters {
+            let (Some(queue), Some(Received { envelope, event, .. })) = (&letter.queue, &letter.event) else {
+                continue;
+            };
+            let at = letter.time.unwrap_or(envelope.time).as_microsecond();
+            let error = text(letter.reason.as_deref().unwrap_or("it was set aside"), MAX_ERROR_CHARS);
+            match event {
+                AnyEvent::TaskCreated(event) if *queue == topology.processor(&event.task.operation).name => {
+                    batch.task_died(event, letter.attempt, at, error);
+                }
+                AnyEvent::ObjectCreated(event) if *queue == topology.distributor().name => {
+                    batch.split_failed(event.object.id, SplitFailure { round: Reverse(letter.round), at, error });
+                }
+                _ => {}
+            }
+        }
+        batch
+    }
+
+    /// The objects that it is about.
+    pub(crate) fn about(&self) -> BTreeSet<ObjectId> {
+        let tasks = self.tasks.keys().map(|place| place.object);
+        self.objects.keys().copied().chain(tasks).chain(self.split_failures.keys().copied()).collect()
+    }
+
+    /// Takes out what it says of these objects.
+    pub(crate) fn leave_out(&mut self, objects: &BTreeSet<ObjectId>) {
+        self.objects.retain(|id, _| !objects.contains(id));
+        self.tasks.retain(|place, _| !objects.contains(&place.object));
+        self.split_failures.retain(|id, _| !objects.contains(id));
     }
 
     fn object_created(&mut self, event: &ObjectCreated) {
@@ -102,6 +142,30 @@ impl<'a> Batch<'a> {
         self.task(place(attempt), facts, result);
     }
 
+    /// Whoever executed it may have said so too, and earlier: that counts then.
+    fn task_died(&mut self, event: &TaskCreated, attempt: u32, at: i64, error: String) {
+        let task = &event.task;
+        let mut facts = TaskFacts::of(task.operation.as_str());
+        facts.finish = Some(Finish {
+            outcome: Outcome::Failed,
+            round: Reverse(task.round),
+            at,
+            processor: String::new(),
+            attempt,
+            duration_us: 0,
+            error: Some(error),
+        });
+        self.task(Place { object: task.object_id, parts: task.parts, part: task.part }, facts, None);
+    }
+
+    fn split_failed(&mut self, object: ObjectId, failure: SplitFailure) {
+        let joined = match self.split_failures.remove(&object) {
+            Some(known) => known.min(failure),
+            None => failure,
+        };
+        self.split_failures.insert(object, joined);
+    }
+
     fn task(&mut self, place: Place, facts: TaskFacts, result: Option<&'a Json>) {
         let Some(known) = self.tasks.remove(&place) else {
             self.tasks.insert(place, TaskReport { facts, result });
@@ -112,6 +176,17 @@ impl<'a> Batch<'a> {
         let news = joined.finish != known.facts.finish && joined.finish == told;
         let report = TaskReport { facts: joined, result: if news { result } else { known.result } };
         self.tasks.insert(place, report);
+    }
+}
+
+/// The object whose record the event would change.
+pub(crate) fn object_of(event: &AnyEvent) -> Option<ObjectId> {
+    match event {
+        AnyEvent::ObjectCreated(event) => Some(event.object.id),
+        AnyEvent::TaskCreated(event) => Some(event.task.object_id),
+        AnyEvent::TaskStarted(event) => Some(event.0.object_id),
+        AnyEvent::TaskFinished(event) => Some(event.attempt.object_id),
+        AnyEvent::ObjectFinished(_) | AnyEvent::Fence | AnyEvent::Unknown => None,
     }
 }
 

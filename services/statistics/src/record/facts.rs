@@ -50,7 +50,7 @@ pub struct Finish {
     pub round: Reverse<u32>,
     /// When.
     pub at: i64,
-    /// Who.
+    /// Who; empty if nobody is known who came to this end.
     pub processor: String,
     /// In which attempt.
     pub attempt: u32,
@@ -66,6 +66,17 @@ pub struct Finish {
 pub enum Outcome {
     Succeeded,
     Failed,
+}
+
+/// That the splitting of an object was given up; the lesser one counts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SplitFailure {
+    /// The higher one counts.
+    pub round: Reverse<u32>,
+    /// When, in microseconds since 1970.
+    pub at: i64,
+    /// Why.
+    pub error: String,
 }
 
 /// What is known of an object from its creation; when told differently, the lesser one counts.

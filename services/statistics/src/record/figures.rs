@@ -119,21 +119,22 @@ impl Deltas {
             return;
         };
         let (seconds, microseconds) = split(finish.duration_us);
-        let processor = entry(&mut self.processors, &finish.processor);
-        match finish.outcome {
-            Outcome::Succeeded => {
-                figures.tasks_succeeded += times;
-                processor.tasks_succeeded += times;
-            }
-            Outcome::Failed => {
-                figures.tasks_failed += times;
-                processor.tasks_failed += times;
-            }
-        }
+        let (succeeded, failed) = match finish.outcome {
+            Outcome::Succeeded => (times, 0),
+            Outcome::Failed => (0, times),
+        };
+        figures.tasks_succeeded += succeeded;
+        figures.tasks_failed += failed;
         figures.tasks_s += times * seconds;
         figures.tasks_us += times * microseconds;
-        processor.tasks_s += times * seconds;
-        processor.tasks_us += times * microseconds;
+        // Of one that was given up nobody may have said that it ended.
+        if !finish.processor.is_empty() {
+            let processor = entry(&mut self.processors, &finish.processor);
+            processor.tasks_succeeded += succeeded;
+            processor.tasks_failed += failed;
+            processor.tasks_s += times * seconds;
+            processor.tasks_us += times * microseconds;
+        }
         self.count_duration("task", &task.operation, finish.duration_us, times);
     }
 

@@ -15,7 +15,7 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the lock beside the database `path`; none if another process holds it.
     pub(super) fn try_take(path: &Path) -> io::Result<Option<Self>> {
-        let file = File::options().create(true).truncate(false).write(true).open(beside(path))?;
+        let file = File::options().create(true).truncate(false).write(true).open(beside(path, ".lock"))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -24,10 +24,10 @@ impl Lock {
     }
 }
 
-/// A file of its own, because SQLite's own locks are advisory locks on the database. It is never deleted:
-/// whoever waits for it would then hold a lock on a file that nobody else sees.
-fn beside(path: &Path) -> PathBuf {
+/// A file beside the database. That of the lock is a file of its own, because SQLite's own locks are advisory locks on the
+/// database, and is never deleted: whoever waits for it would then hold a lock on a file that nobody else sees.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
+    name.push(suffix);
     name.into()
 }

@@ -6,7 +6,7 @@ use bus::events::{Milliseconds, ObjectId};
 use sqlx::SqliteConnection;
 
 use super::{
-    execute_rows,
+    array,
     facts::ObjectFacts,
     fetch_rows,
     figures::{Deltas, ObjectState, Status},
@@ -18,9 +18,10 @@ const LOAD: &str = "
            o.duration, o.parameters, o.data
     FROM jsonb_each(?1) AS k CROSS JOIN objects AS o ON o.id = k.value";
 
+/// When it is due is decided once, when it is first heard of.
 const STORE: &str = "
-    INSERT INTO objects (id, name, operation, tasks, deadline, created_at, duration, parameters, data)
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+    INSERT INTO objects (id, name, operation, tasks, deadline, due_at, created_at, duration, parameters, data)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, ?2 + (value ->> 4), value ->> 5, value ->> 6,
            value ->> 7, value ->> 8
     FROM jsonb_each(?1) WHERE true
     ON CONFLICT (id) DO UPDATE SET
@@ -28,10 +29,11 @@ const STORE: &str = "
         deadline = excluded.deadline, created_at = excluded.created_at, duration = excluded.duration,
         parameters = excluded.parameters, data = excluded.data";
 
-/// Merges the reports of creations. Returns the objects that are new or changed.
+/// Merges the reports of creations, which are heard of at `now`. Returns the objects that are new or changed.
 pub(super) async fn merge(
     connection: &mut SqliteConnection,
     reports: BTreeMap<ObjectId, ObjectFacts>,
+    now: i64,
     deltas: &mut Deltas,
 ) -> sqlx::Result<BTreeSet<ObjectId>> {
     let rows: Vec<Row> = fetch_rows(connection, LOAD, reports.keys()).await?;
@@ -55,7 +57,7 @@ pub(super) async fn merge(
         deltas.object(Some(state(&before.operation, duration_us)), state(&after.operation, new_duration_us));
         changed.push((id, after, new_duration_us));
     }
-    store(connection, &changed).await?;
+    store(connection, &changed, now).await?;
     Ok(changed.into_iter().map(|(id, ..)| id).collect())
 }
 
@@ -67,6 +69,7 @@ pub(crate) fn duration(created_at: i64, finished_at: i64) -> i64 {
 async fn store(
     connection: &mut SqliteConnection,
     objects: &[(ObjectId, ObjectFacts, Option<i64>)],
+    now: i64,
 ) -> sqlx::Result<()> {
     let rows = objects.iter().map(|(id, facts, duration_us)| {
         (
@@ -81,7 +84,11 @@ async fn store(
             &facts.data,
         )
     });
-    execute_rows(connection, STORE, rows).await
+    let Some(rows) = array(rows)? else {
+        return Ok(());
+    };
+    sqlx::query(STORE).bind(rows).bind(now).execute(connection).await?;
+    Ok(())
 }
 
 #[derive(sqlx::FromRow)]

@@ -1,7 +1,11 @@
 //! The one connection that writes.
 
-use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use std::time::Duration;
+
+use sqlx::{ConnectOptions, Connection, QueryBuilder, Sqlite, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::{Mutex, MutexGuard};
+
+use super::{checkpoint::READERS_PATIENCE, open::BUSY_TIMEOUT};
 
 /// Hands out write transactions, one at a time.
 #[derive(Debug)]
@@ -26,13 +30,31 @@ impl Writer {
     /// Begins a transaction that may write from its start: one that begins by reading can find, when it
     /// wants to write, that it must not, and no busy timeout helps then.
     pub(crate) async fn begin(&self) -> sqlx::Result<Write<'_>> {
+        let (home, mut connection) = self.take().await?;
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await?;
+        Ok(Write { home, connection })
+    }
+
+    /// Copies the write-ahead log into the file and empties it, if nobody reads from it for a moment; else copies as much of
+    /// it as nobody reads.
+    pub(super) async fn empty_wal(&self) -> sqlx::Result<()> {
+        let (mut home, mut connection) = self.take().await?;
+        set_busy_timeout(&mut connection, READERS_PATIENCE).await?;
+        // That it was busy is not an error but part of the answer, which the length of the file tells, too.
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await?;
+        set_busy_timeout(&mut connection, BUSY_TIMEOUT).await?;
+        *home = Some(connection);
+        Ok(())
+    }
+
+    /// The connection, a new one after a transaction that did not end well, and where to put it back.
+    async fn take(&self) -> sqlx::Result<(MutexGuard<'_, Option<SqliteConnection>>, SqliteConnection)> {
         let mut home = self.connection.lock().await;
-        let mut connection = match home.take() {
+        let connection = match home.take() {
             Some(connection) => connection,
             None => self.options.connect().await?,
         };
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await?;
-        Ok(Write { home, connection })
+        Ok((home, connection))
     }
 
     /// Closes the connection and waits until it is closed.
@@ -42,6 +64,14 @@ impl Writer {
             let _ = connection.close().await;
         }
     }
+}
+
+/// How long the connection waits for others.
+async fn set_busy_timeout(connection: &mut SqliteConnection, timeout: Duration) -> sqlx::Result<()> {
+    let mut pragma = QueryBuilder::<Sqlite>::new("PRAGMA busy_timeout = ");
+    pragma.push(timeout.as_millis());
+    sqlx::raw_sql(pragma.into_sql()).execute(connection).await?;
+    Ok(())
 }
 
 impl Write<'_> {

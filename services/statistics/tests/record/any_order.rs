@@ -1,11 +1,20 @@
 //! Any order, any repetition, any batches: the same record.
 
-use bus::events::ObjectId;
+use bus::{DeadLetter, events::ObjectId};
 use proptest::{collection::vec, prelude::*};
 use serde_json::json;
 use statistics::record::durations::{bucket, middle_us};
 
-use crate::support::{AnEvent, Execution, Fixture, Work};
+use crate::support::{AnEvent, Execution, Fixture, Work, now, topology};
+
+/// What the record is told.
+#[derive(Clone, Debug)]
+enum Told {
+    Event(AnEvent),
+    Dead(DeadLetter),
+}
+
+const DAY_US: i64 = 86_400_000_000;
 
 /// How often a task of a history is executed, at most.
 const EXECUTIONS: usize = 3;
@@ -38,10 +47,21 @@ fn id_of(number: u128) -> ObjectId {
     digits.parse().unwrap()
 }
 
-/// A work with the executions of each of its tasks, at least one; created again at another time.
-fn history() -> impl Strategy<Value = Vec<AnEvent>> {
+/// Deaths of something: part, if it has some, round and time.
+fn deaths() -> impl Strategy<Value = Vec<(u32, u32, i64)>> {
+    vec((0..3u32, 0..3u32, 1000..1200i64), 0..3)
+}
+
+/// A work with the executions of each of its tasks, at least one; created again at another time; and what of it was set
+/// aside.
+fn history() -> impl Strategy<Value = Vec<Told>> {
     let executions = vec(vec(execution(), 1..=EXECUTIONS), 3);
-    (work(), executions, 990..1000i64, 990..1000i64).prop_map(|(work, executions, created_ms, again_ms)| {
+    let times = (990..1000i64, 990..1000i64);
+    (work(), executions, times, deaths(), deaths()).prop_map(|(work, executions, times, of_tasks, of_object)| {
+        let (created_ms, again_ms) = times;
+        let dead_tasks = of_tasks.into_iter().map(|(part, round, at)| work.dead_task(part % work.parts, round, at));
+        let dead_objects = of_object.into_iter().map(|(_, round, at)| work.dead_object(round, at));
+        let dead: Vec<Told> = dead_tasks.chain(dead_objects).map(Told::Dead).collect();
         let mut events = vec![work.created(created_ms), work.created(again_ms)];
         for part in 0..work.parts {
             events.push(work.split_off(part, created_ms));
@@ -51,13 +71,17 @@ fn history() -> impl Strategy<Value = Vec<AnEvent>> {
                 events.push(work.finished(part, execution));
             }
         }
-        events
+        events.into_iter().map(Told::Event).chain(dead).collect()
     })
 }
 
 /// The events of some objects; and the same, some twice, in another order.
-fn histories() -> impl Strategy<Value = (Vec<AnEvent>, Vec<AnEvent>)> {
-    vec(history(), 1..4).prop_map(|histories| histories.concat()).prop_flat_map(|events| {
+fn histories() -> impl Strategy<Value = (Vec<Told>, Vec<Told>)> {
+    some_twice_in_any_order(vec(history(), 1..4).prop_map(|histories| histories.concat()))
+}
+
+fn some_twice_in_any_order(events: impl Strategy<Value = Vec<Told>>) -> impl Strategy<Value = (Vec<Told>, Vec<Told>)> {
+    events.prop_flat_map(|events| {
         let repeated = prop::sample::subsequence(events.clone(), 0..=events.len());
         repeated.prop_flat_map(move |repeated| {
             let all = [events.clone(), repeated].concat();
@@ -66,15 +90,45 @@ fn histories() -> impl Strategy<Value = (Vec<AnEvent>, Vec<AnEvent>)> {
     })
 }
 
-async fn merged(events: &[AnEvent], batches: &[usize]) -> Fixture {
+/// As [`histories`], but each task is executed once: when an object has finished, nothing new is told of it.
+fn short_lives() -> impl Strategy<Value = (Vec<Told>, Vec<Told>)> {
+    let life = (work(), vec(execution(), 3), 990..1000i64).prop_map(|(work, executions, created_ms)| {
+        let mut events = vec![work.created(created_ms)];
+        for (part, execution) in (0..work.parts).zip(&executions) {
+            events.push(work.split_off(part, created_ms));
+            events.push(work.started(part, execution));
+            events.push(work.finished(part, execution));
+        }
+        events.into_iter().map(Told::Event).collect::<Vec<_>>()
+    });
+    some_twice_in_any_order(vec(life, 1..4).prop_map(|lives| lives.concat()))
+}
+
+async fn merged(told: &[Told], batches: &[usize]) -> Fixture {
+    merged_and_pruned(told, batches, &[false]).await
+}
+
+/// After each batch, everything that has finished is pruned or not.
+async fn merged_and_pruned(told: &[Told], batches: &[usize], prunes: &[bool]) -> Fixture {
     let fixture = Fixture::new().await;
-    let mut rest = events;
-    for size in batches.iter().cycle() {
+    let mut rest = told;
+    for (size, prune) in batches.iter().cycle().zip(prunes.iter().cycle()) {
         if rest.is_empty() {
             break;
         }
         let (batch, others) = rest.split_at((*size).min(rest.len()));
-        fixture.record.merge(batch).await.unwrap();
+        let (mut events, mut letters) = (Vec::new(), Vec::new());
+        for told in batch.iter().cloned() {
+            match told {
+                Told::Event(event) => events.push(event),
+                Told::Dead(letter) => letters.push(letter),
+            }
+        }
+        fixture.record.merge(&events).await.unwrap();
+        fixture.record.merge_dead_letters(&letters, &topology()).await.unwrap();
+        if *prune {
+            fixture.record.prune(now() + DAY_US, DAY_US).await.unwrap();
+        }
         rest = others;
     }
     fixture
@@ -104,6 +158,23 @@ proptest! {
     }
 
     #[test]
+    fn pruning_at_any_moment_changes_no_figure_however_often_and_late_events_come_again(
+        (events, shuffled) in short_lives(), batches in vec(1..12usize, 1..5), prunes in vec(any::<bool>(), 1..7)
+    ) {
+        block_on(async {
+            let plain = merged(&events, &[events.len()]).await;
+            let pruned = merged_and_pruned(&shuffled, &batches, &prunes).await;
+            assert_eq!(pruned.figures().await, plain.figures().await);
+            // All of it once more, when all of it has gone.
+            pruned.record.prune(now() + DAY_US, DAY_US).await.unwrap();
+            assert_eq!(pruned.contents_but_totals().await, Vec::<String>::new());
+            assert_eq!(pruned.record.merge(&shuffled).await.unwrap().late, shuffled.len());
+            assert_eq!(pruned.figures().await, plain.figures().await);
+            assert_eq!(pruned.contents_but_totals().await, Vec::<String>::new());
+        });
+    }
+
+    #[test]
     fn at_every_moment_the_figures_are_what_counting_the_rows_gives(
         (_, shuffled) in histories(), cut in 0.0..1.0f64
     ) {
@@ -122,14 +193,15 @@ async fn assert_figures_are_a_recount(fixture: &Fixture) {
          FROM figures ORDER BY operation").await;
     let counted = fixture
         .rows(
-            "SELECT json_array(operation, sum(created), sum(succeeded), sum(failed), 0, sum(o_s), sum(o_us),
+            "SELECT json_array(operation, sum(created), sum(succeeded), sum(failed), sum(timed_out), sum(o_s), sum(o_us),
                            sum(distributed), sum(in_progress), sum(processed), sum(t_failed), sum(t_s), sum(t_us))
          FROM (SELECT operation, 1 AS created, status = 'succeeded' AS succeeded, status = 'failed' AS failed,
+                      status = 'timed_out' AS timed_out,
                       coalesce(duration / 1000000, 0) AS o_s, coalesce(duration % 1000000, 0) AS o_us,
                       0 AS distributed, 0 AS in_progress, 0 AS processed, 0 AS t_failed, 0 AS t_s, 0 AS t_us
                FROM objects
                UNION ALL
-               SELECT operation, 0, 0, 0, 0, 0, 1, started_at IS NOT NULL AND outcome IS NULL,
+               SELECT operation, 0, 0, 0, 0, 0, 0, 1, started_at IS NOT NULL AND outcome IS NULL,
                       outcome IS 'succeeded', outcome IS 'failed',
                       coalesce(duration / 1000000, 0), coalesce(duration % 1000000, 0)
                FROM tasks)
@@ -147,11 +219,10 @@ async fn assert_figures_are_a_recount(fixture: &Fixture) {
         .await;
     let counted = fixture
         .rows(
-            "SELECT json_array(coalesce(processor, started_by), sum(outcome IS NULL), sum(outcome IS 'succeeded'),
-                           sum(outcome IS 'failed'), sum(coalesce(duration / 1000000, 0)),
-                           sum(coalesce(duration % 1000000, 0)))
-         FROM tasks WHERE started_at IS NOT NULL OR outcome IS NOT NULL
-         GROUP BY coalesce(processor, started_by) ORDER BY coalesce(processor, started_by)",
+            "SELECT json_array(who, sum(outcome IS NULL), sum(outcome IS 'succeeded'), sum(outcome IS 'failed'),
+                           sum(coalesce(duration / 1000000, 0)), sum(coalesce(duration % 1000000, 0)))
+         FROM (SELECT iif(outcome IS NULL, started_by, processor) AS who, outcome, duration FROM tasks)
+         WHERE who IS NOT NULL GROUP BY who ORDER BY who",
         )
         .await;
     assert_eq!(running, counted);

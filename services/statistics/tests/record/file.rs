@@ -2,8 +2,8 @@
 
 use std::{pin::pin, sync::Arc, task::Poll};
 
-use bus::HandleBatch;
-use statistics::{Health, OnEvents};
+use bus::{BatchError, HandleBatch};
+use statistics::{Followers, Health, OnEvents};
 
 use crate::support::{Fixture, Work, open};
 
@@ -99,21 +99,16 @@ async fn a_damaged_file_is_refused_and_says_so() {
 async fn as_long_as_the_database_refuses_nothing_is_done_and_readiness_says_so() {
     let fixture = Fixture::new().await;
     let health = Arc::new(Health::default());
-    let on_events = OnEvents {
-        record: Arc::clone(&fixture.record),
-        health: Arc::clone(&health),
-        waiters: Arc::default(),
-        outbox: Arc::default(),
-        changed: Default::default(),
-        rates: Arc::default(),
-    };
+    let on_events = on_events(&fixture, &health);
     let work = Work::words("a b", 2);
     on_events.handle(&work.life()[..2]).await.unwrap();
     health.check().unwrap();
     let before = fixture.contents().await;
 
     change(&fixture.path(), "ALTER TABLE outbox RENAME TO gone").await;
-    let reason = on_events.handle(&work.life()).await.unwrap_err();
+    let Err(BatchError::Unavailable(reason)) = on_events.handle(&work.life()).await else {
+        panic!("no event is to blame")
+    };
     assert!(reason.contains("outbox"), "{reason}");
     assert_eq!(health.check(), Err(reason));
     assert_eq!(fixture.contents().await, before);
@@ -124,7 +119,38 @@ async fn as_long_as_the_database_refuses_nothing_is_done_and_readiness_says_so()
     assert_eq!(fixture.rows("SELECT status FROM objects").await, ["succeeded"]);
 }
 
-async fn change(path: &std::path::Path, sql: &'static str) {
+fn on_events(fixture: &Fixture, health: &Arc<Health>) -> OnEvents {
+    let followers = Followers {
+        health: Arc::clone(health),
+        waiters: Arc::default(),
+        outbox: Arc::default(),
+        changed: Default::default(),
+        rates: Arc::default(),
+    };
+    OnEvents { record: Arc::clone(&fixture.record), followers, deadlines: Arc::default() }
+}
+
+#[tokio::test]
+async fn what_breaks_a_constraint_is_to_blame_itself_and_nothing_else_is_ill() {
+    let fixture = Fixture::new().await;
+    let health = Arc::new(Health::default());
+    let on_events = on_events(&fixture, &health);
+    let [good, bad] = [Work::words("a", 2), Work::words("b", 3)];
+    on_events.handle(&good.life()[..1]).await.unwrap();
+    change(
+        &fixture.path(),
+        "CREATE TRIGGER picky BEFORE INSERT ON tasks WHEN new.parts = 3 BEGIN SELECT raise(ABORT, 'not three'); END",
+    )
+    .await;
+    let both = [good.life(), bad.life()].concat();
+    let Err(BatchError::Bad(reason)) = on_events.handle(&both).await else { panic!("it is not the moment") };
+    assert!(reason.contains("not three"), "{reason}");
+    health.check().unwrap();
+    on_events.handle(&good.life()).await.unwrap();
+    assert_eq!(fixture.rows("SELECT status FROM objects").await, ["succeeded"]);
+}
+
+pub async fn change(path: &std::path::Path, sql: &'static str) {
     use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
     let mut connection = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
     sqlx::query(sql).execute(&mut connection).await.unwrap();

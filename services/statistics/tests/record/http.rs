@@ -3,50 +3,54 @@
 use std::{sync::Arc, time::Instant};
 
 use axum::{
+    Router,
     body::{Body, to_bytes},
     http::Request,
 };
 use bus::{HandleBatch, events::ObjectId};
 use serde_json::{Value, json};
-use statistics::{Api, Health, OnEvents, router};
+use statistics::{Api, Followers, Health, OnEvents, router};
 use tower::ServiceExt;
 
-use crate::support::{AnEvent, Execution, Fixture, Work};
+use crate::support::{AnEvent, Execution, Fixture, Work, now};
 
-struct Site {
-    fixture: Fixture,
-    api: Api,
+pub struct Site {
+    pub fixture: Fixture,
+    pub api: Api,
     on_events: OnEvents,
 }
 
 impl Site {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let fixture = Fixture::new().await;
         let api = Api::default();
         api.record.set(Arc::clone(&fixture.record)).unwrap();
-        let on_events = OnEvents {
-            record: Arc::clone(&fixture.record),
+        let followers = Followers {
             health: Arc::default(),
             waiters: Arc::clone(&api.waiters),
-            outbox: Arc::default(),
+            outbox: Arc::clone(&api.outbox),
             changed: Default::default(),
             rates: Arc::clone(&api.rates),
         };
+        let on_events = OnEvents { record: Arc::clone(&fixture.record), followers, deadlines: Arc::default() };
         Self { fixture, api, on_events }
     }
 
-    async fn merge(&self, events: &[AnEvent]) {
+    pub async fn merge(&self, events: &[AnEvent]) {
         self.on_events.handle(events).await.unwrap();
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub async fn get(&self, path: &str) -> (u16, Value) {
         get(&self.api, path).await
     }
 }
 
 async fn get(api: &Api, path: &str) -> (u16, Value) {
-    let request = Request::get(path).body(Body::empty()).unwrap();
-    let response = router(api.clone()).oneshot(request).await.unwrap();
+    ask(api, Request::get(path).body(Body::empty()).unwrap()).await
+}
+
+pub async fn ask(api: &Api, request: Request<Body>) -> (u16, Value) {
+    let response = Router::from(router(api.clone())).oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     let body = to_bytes(response.into_body(), 10_000_000).await.unwrap();
     (status, serde_json::from_slice(&body).unwrap())
@@ -84,7 +88,7 @@ async fn numbers_keep_all_their_digits() {
     event.object.data = "[12345678901234567890123, 0.10]".parse().unwrap();
     site.merge(&[created]).await;
     let request = Request::get(format!("/api/objects/{}", work.id)).body(Body::empty()).unwrap();
-    let response = router(site.api.clone()).oneshot(request).await.unwrap();
+    let response = Router::from(router(site.api.clone())).oneshot(request).await.unwrap();
     let body = to_bytes(response.into_body(), 100_000).await.unwrap();
     let text = String::from_utf8(body.to_vec()).unwrap();
     assert!(text.contains(r#""data":[12345678901234567890123, 0.10]"#), "{text}");
@@ -134,6 +138,28 @@ async fn a_wait_ends_with_what_is_known_then() {
     site.api.waiters.close();
     let (status, _) = site.get(&format!("/api/objects/{}?wait=60", work.id)).await;
     assert_eq!(status, 200, "at the end nobody waits");
+}
+
+#[tokio::test]
+async fn of_an_object_that_was_pruned_it_is_said_that_it_was_as_long_as_that_is_known() {
+    const DAY_US: i64 = 86_400_000_000;
+    let site = Site::new().await;
+    let work = Work::words("a", 1);
+    site.merge(&work.life()).await;
+    let path = format!("/api/objects/{}", work.id);
+    let at = now() + DAY_US;
+    site.fixture.record.prune(at, DAY_US).await.unwrap();
+    let began = Instant::now();
+    for path in [path.clone(), format!("{path}?wait=60")] {
+        let (status, problem) = site.get(&path).await;
+        assert_eq!(status, 410, "{problem}");
+        assert_eq!(problem["pruned_at"], json!(jiff::Timestamp::from_microsecond(at).unwrap()));
+        assert!(problem["detail"].as_str().unwrap().contains("RETENTION"), "{problem}");
+    }
+    assert!(began.elapsed().as_secs() < 30, "nobody waits for it");
+    assert_eq!(site.get("/api/objects").await.1["objects"], json!([]));
+    site.fixture.record.prune(at + DAY_US, DAY_US).await.unwrap();
+    assert_eq!(site.get(&path).await.0, 404);
 }
 
 #[tokio::test]

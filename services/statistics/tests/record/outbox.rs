@@ -10,11 +10,11 @@ use bus::{
     events::{Event, EventId, ObjectFinished},
 };
 use jiff::Timestamp;
-use statistics::{Announce, Outbox};
+use statistics::{Announce, Outbox, record::ToReplay};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Fixture, Work, eventually};
+use crate::support::{Fixture, Work, eventually, topology};
 
 /// Remembers what it was given, and refuses what it is told to.
 #[derive(Clone, Default)]
@@ -23,6 +23,10 @@ struct Remembers(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     published: Vec<(EventId, Timestamp)>,
+    /// Dead letters, and as of when.
+    replayed: Vec<(ToReplay, Timestamp)>,
+    /// Whether no queue gets dead letters.
+    unroutable: bool,
     refuse: HashSet<usize>,
     calls: usize,
 }
@@ -30,7 +34,7 @@ struct State {
 impl Announce for Remembers {
     async fn announce(&self, events: &[(ObjectFinished, Timestamp)]) -> Vec<Result<(), PublishError>> {
         let mut state = self.0.lock().unwrap();
-        let State { published, refuse, calls } = &mut *state;
+        let State { published, refuse, calls, .. } = &mut *state;
         let publish = |(event, time): &(ObjectFinished, Timestamp)| {
             *calls += 1;
             if refuse.remove(calls) {
@@ -40,6 +44,20 @@ impl Announce for Remembers {
             Ok(())
         };
         events.iter().map(publish).collect()
+    }
+
+    async fn replay(&self, dead: &ToReplay, time: Timestamp) -> Result<(), PublishError> {
+        let mut state = self.0.lock().unwrap();
+        state.calls += 1;
+        let call = state.calls;
+        if state.refuse.remove(&call) {
+            return Err(PublishError::Refused);
+        }
+        if state.unroutable {
+            return Err(PublishError::Unroutable { routing_key: dead.message.routing_key.clone() });
+        }
+        state.replayed.push((dead.clone(), time));
+        Ok(())
     }
 }
 
@@ -125,4 +143,37 @@ async fn what_the_last_batch_closed_is_announced_before_the_end() {
     fixture.record.merge(&Work::nop(1.into(), 1).life()).await.unwrap();
     running.stop().await;
     assert!(is_empty(&fixture).await);
+}
+
+#[tokio::test]
+async fn a_dead_letter_to_be_replayed_goes_as_it_was_once_confirmed_and_no_other_does() {
+    let fixture = Fixture::new().await;
+    let work = Work::nop(1.into(), 2);
+    let letters = [work.dead_task(0, 0, 2000), work.dead_task(1, 0, 2000)];
+    fixture.record.merge_dead_letters(&letters, &topology()).await.unwrap();
+    let ids = fixture.rows("SELECT id FROM dead_letters ORDER BY number").await;
+    fixture.record.replay_dead_letter(&ids[1]).await.unwrap();
+    let running = run(&fixture, &[1]);
+    eventually("it is replayed", async || is_empty(&fixture).await).await;
+    let replayed = running.remembers.0.lock().unwrap().replayed.clone();
+    let [(dead, at)] = &replayed[..] else { panic!("{replayed:?}") };
+    assert_eq!((&dead.message, Some(&dead.queue)), (&letters[1].message, letters[1].queue.as_ref()));
+    let settled_at = fixture.number("SELECT settled_at FROM dead_letters WHERE state = 'replayed'").await;
+    assert_eq!(at.as_microsecond(), settled_at, "the same each time");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_turns_out_to_have_no_queue_any_more_waits_again_and_says_why() {
+    let fixture = Fixture::new().await;
+    let letters = [Work::nop(1.into(), 1).dead_task(0, 0, 2000)];
+    fixture.record.merge_dead_letters(&letters, &topology()).await.unwrap();
+    let ids = fixture.rows("SELECT id FROM dead_letters").await;
+    fixture.record.replay_dead_letter(&ids[0]).await.unwrap();
+    let running = run(&fixture, &[]);
+    running.remembers.0.lock().unwrap().unroutable = true;
+    eventually("it is given up", async || is_empty(&fixture).await).await;
+    let row = fixture.rows("SELECT state || ': ' || obstacle FROM dead_letters").await;
+    assert!(row[0].starts_with("waiting: no queue gets"), "{row:?}");
+    running.stop().await;
 }

@@ -3,10 +3,10 @@
 use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use bus::{
-    AnyEvent, Envelope, Received,
+    AnyEvent, DeadLetter, Envelope, Message, Received, Topology, decode_any, encode,
     events::{
-        Attempt, Json, Milliseconds, Object, ObjectCreated, ObjectId, OperationName, Parameters, Task, TaskCreated,
-        TaskFinished, TaskId, TaskOutcome, TaskStarted,
+        Attempt, Event, Json, Milliseconds, Object, ObjectCreated, ObjectId, OperationName, Parameters, Task,
+        TaskCreated, TaskFinished, TaskId, TaskOutcome, TaskStarted,
     },
 };
 use jiff::Timestamp;
@@ -28,6 +28,13 @@ impl Fixture {
     pub async fn new() -> Self {
         let directory = TempDir::new().unwrap();
         let record = open(&directory.path().join("stats.db")).await.unwrap().unwrap();
+        Self { directory, record }
+    }
+
+    /// A record that is in `directory` already.
+    pub async fn of(directory: TempDir, path: PathBuf) -> Self {
+        let record = open(&path).await.unwrap().unwrap();
+        assert_eq!(path, directory.path().join("stats.db"));
         Self { directory, record }
     }
 
@@ -72,6 +79,35 @@ impl Fixture {
                                finish_round, finished_at, processor, attempt, duration, error) FROM tasks
              UNION ALL SELECT json_array('partial', object_id, parts, part, result) FROM partials
              UNION ALL SELECT json_array('total', operation, name, count) FROM totals
+             UNION ALL SELECT json_array('split failure', object_id, round, failed_at, error, replayed) FROM split_failures
+             UNION ALL
+             SELECT json_array('dead letter', id, queue, message_id, round, state, cause, reason, attempts, died_at, obstacle,
+                               kind, operation, object_id, parts, part, exchange, routing_key, body_bytes, headers,
+                               hex(body)) FROM dead_letters
+             ORDER BY row",
+        )
+        .await
+    }
+
+    /// The same without what is counted.
+    pub async fn contents_but_totals(&self) -> Vec<String> {
+        let mut contents = self.contents().await;
+        contents.retain(|row| !row.starts_with(r#"["total""#));
+        contents
+    }
+
+    /// Everything that is counted.
+    pub async fn figures(&self) -> Vec<String> {
+        self.rows(
+            "SELECT json_array('figures', operation, objects_created, objects_succeeded, objects_failed,
+                               objects_timed_out, objects_s, objects_us, tasks_distributed, tasks_in_progress,
+                               tasks_succeeded, tasks_failed, tasks_s, tasks_us) AS row FROM figures
+             UNION ALL
+             SELECT json_array('processor', processor, tasks_in_progress, tasks_succeeded, tasks_failed, tasks_s, tasks_us)
+             FROM processor_figures
+             UNION ALL SELECT json_array('durations', kind, operation, bucket, count) FROM durations WHERE count <> 0
+             UNION ALL SELECT json_array('total', operation, name, count) FROM totals
+             UNION ALL SELECT json_array('statistics', figure, value) FROM statistics
              ORDER BY row",
         )
         .await
@@ -144,6 +180,23 @@ impl Work {
     }
 
     pub fn split_off(&self, part: u32, at_ms: i64) -> AnEvent {
+        received(AnyEvent::TaskCreated(self.task_created(part, 0)), at_ms)
+    }
+
+    /// The part's task as it dies in a round, in the queue of its processors.
+    pub fn dead_task(&self, part: u32, round: u32, at_ms: i64) -> DeadLetter {
+        let event = self.task_created(part, round);
+        let queue = topology().processor(&self.operation).name;
+        dead_letter(message(&event), Some(&queue), round, at_ms)
+    }
+
+    /// The object as it dies in a round, because it cannot be split.
+    pub fn dead_object(&self, round: u32, at_ms: i64) -> DeadLetter {
+        let AnyEvent::ObjectCreated(event) = self.created(990).event else { panic!("that is what it is") };
+        dead_letter(message(&event), Some(&topology().distributor().name), round, at_ms)
+    }
+
+    fn task_created(&self, part: u32, round: u32) -> TaskCreated {
         let task = Task {
             id: TaskId::of(self.id, self.parts, part),
             object_id: self.id,
@@ -152,9 +205,9 @@ impl Work {
             operation: self.operation.clone(),
             parameters: Parameters::new(),
             data: Json::of(&"what part it is does not matter here").unwrap(),
-            round: 0,
+            round,
         };
-        received(AnyEvent::TaskCreated(TaskCreated { task }), at_ms)
+        TaskCreated { task }
     }
 
     fn attempt(&self, part: u32, execution: &Execution) -> Attempt {
@@ -213,6 +266,46 @@ impl Execution {
     pub fn failed() -> Self {
         Self { succeeded: false, ..Self::ok() }
     }
+}
+
+pub fn topology() -> Topology {
+    Topology::new("ebs")
+}
+
+/// An event as it travels.
+pub fn message<E: Event>(event: &E) -> Message {
+    encode(event, "ebs", "test", time(980), None).unwrap()
+}
+
+/// A message as it was set aside.
+pub fn dead_letter(message: Message, queue: Option<&str>, round: u32, at_ms: i64) -> DeadLetter {
+    DeadLetter {
+        queue: queue.map(str::to_owned),
+        cause: Some("crash-loop".to_owned()),
+        reason: Some("it crashes whoever executes it".to_owned()),
+        time: Some(time(at_ms)),
+        attempt: 1,
+        round,
+        event: decode_any(&message, 1 << 20).ok(),
+        message,
+    }
+}
+
+/// All events of a life in which one part fails.
+pub fn failing_part(work: &Work, part: u32) -> Vec<AnEvent> {
+    let mut events = vec![work.created(1000)];
+    for number in 0..work.parts {
+        let execution = if number == part { Execution::failed() } else { Execution::ok() };
+        events.push(work.split_off(number, 1001));
+        events.push(work.started(number, &execution));
+        events.push(work.finished(number, &execution));
+    }
+    events
+}
+
+/// Microseconds since 1970.
+pub fn now() -> i64 {
+    Timestamp::now().as_microsecond()
 }
 
 pub fn time(at_ms: i64) -> Timestamp {

@@ -25,6 +25,9 @@ pub struct FoundObject {
     /// Those of the split that decided, or of the largest one as long as none did, in order.
     #[sqlx(skip)]
     pub tasks: Vec<FoundTask>,
+    /// The ids of its dead letters and those of its tasks, whatever became of them, the newest first; a hundred at most.
+    #[sqlx(skip)]
+    pub dead_letters: Vec<String>,
 }
 
 /// A task of it.
@@ -47,18 +50,21 @@ pub struct FoundTask {
 }
 
 impl Record {
-    /// Whether the object is here, and finished.
+    /// Whether the object is here, and finished; or was, and has been pruned.
     ///
     /// # Errors
     /// If the file cannot be read.
     pub async fn is_finished(&self, id: ObjectId) -> sqlx::Result<bool> {
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM objects WHERE id = ?1 AND status <> 'open')")
-            .bind(id.to_string())
-            .fetch_one(&self.readers)
-            .await
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM objects WHERE id = ?1 AND status <> 'open')
+                 OR EXISTS (SELECT 1 FROM pruned WHERE id = ?1)",
+        )
+        .bind(id.to_string())
+        .fetch_one(&self.readers)
+        .await
     }
 
-    /// The object and its tasks, if its creation is known.
+    /// The object and its tasks, if its creation is known and it has not been pruned.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -67,7 +73,7 @@ impl Record {
         let found: Option<FoundObject> = sqlx::query_as(
             "SELECT name, operation, tasks AS wished, deadline, created_at, status, parts, finished_at, duration,
                     revision, error, parameters, data, result
-             FROM objects WHERE id = ?1",
+             FROM objects WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM pruned WHERE id = ?1)",
         )
         .bind(id.to_string())
         .fetch_optional(&mut *read)
@@ -87,6 +93,11 @@ impl Record {
         .bind(object.parts)
         .fetch_all(&mut *read)
         .await?;
+        object.dead_letters =
+            sqlx::query_scalar("SELECT id FROM dead_letters WHERE object_id = ?1 ORDER BY number DESC LIMIT 100")
+                .bind(id.to_string())
+                .fetch_all(&mut *read)
+                .await?;
         Ok(Some(object))
     }
 }

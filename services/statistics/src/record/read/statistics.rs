@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub processors: Vec<Processor>,
     /// Deliveries of events of unknown types.
     pub unknown_events: BTreeMap<String, i64>,
+    /// How many dead letters wait, by cause; the most frequent hundred causes.
+    pub dead_letters: BTreeMap<String, i64>,
 }
 
 /// The figures of one operation, or of all.
@@ -31,6 +33,8 @@ pub struct Summary {
     pub objects: Spread,
     /// How long the finished tasks took.
     pub tasks: Spread,
+    /// How many dead letters wait; of all operations only.
+    pub dead_letters: i64,
 }
 
 /// How long things took, in milliseconds; none if there are none. Percentiles are within 1.6 %.
@@ -52,6 +56,10 @@ pub struct Processor {
     pub mean_ms: Option<f64>,
 }
 
+/// How many dead letters wait, by cause. The causes are few, but anybody may write one.
+pub(in crate::record) const WAITING_BY_CAUSE: &str = "
+    SELECT cause, count(*) FROM dead_letters WHERE state = 'waiting' GROUP BY cause ORDER BY count(*) DESC LIMIT 100";
+
 /// By kind and operation, counts by ascending middle.
 type Durations = BTreeMap<(String, String), Vec<(i64, i64)>>;
 
@@ -64,7 +72,8 @@ impl Record {
         let mut read = self.readers.begin().await?;
         let figures = figures(&mut read).await?;
         let durations = durations(&mut read).await?;
-        Ok(whole(&figures, &durations))
+        let dead_letters = dead_letters(&mut read).await?;
+        Ok(whole(&figures, &durations, &dead_letters))
     }
 
     /// All figures.
@@ -77,6 +86,7 @@ impl Record {
         let durations = durations(&mut read).await?;
         let unknown_events: Vec<(String, i64)> =
             sqlx::query_as("SELECT type, count FROM unknown_events").fetch_all(&mut *read).await?;
+        let dead_letters = dead_letters(&mut read).await?;
         let spread = |kind: &str, operation: &str, mean| {
             let counts = durations.get(&(kind.to_owned(), operation.to_owned()));
             Spread::of(mean, counts.map_or(&[], Vec::as_slice))
@@ -86,14 +96,16 @@ impl Record {
                 figures: *figures,
                 objects: spread("object", name, figures.objects_mean_ms()),
                 tasks: spread("task", name, figures.tasks_mean_ms()),
+                dead_letters: 0,
             };
             (name.clone(), summary)
         });
         Ok(Snapshot {
-            all: whole(&figures, &durations),
+            all: whole(&figures, &durations, &dead_letters),
             operations: operations.collect(),
             processors: processors(&mut read).await?,
             unknown_events: unknown_events.into_iter().collect(),
+            dead_letters,
         })
     }
 }
@@ -143,7 +155,16 @@ async fn durations(read: &mut sqlx::SqliteConnection) -> sqlx::Result<Durations>
     Ok(durations)
 }
 
-fn whole(operations: &BTreeMap<String, Figures>, durations: &Durations) -> Summary {
+async fn dead_letters(read: &mut sqlx::SqliteConnection) -> sqlx::Result<BTreeMap<String, i64>> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(WAITING_BY_CAUSE).fetch_all(read).await?;
+    Ok(rows.into_iter().collect())
+}
+
+fn whole(
+    operations: &BTreeMap<String, Figures>,
+    durations: &Durations,
+    dead_letters: &BTreeMap<String, i64>,
+) -> Summary {
     let mut all = Figures::default();
     operations.values().for_each(|figures| all.add(figures));
     let spread = |wanted: &str, mean| {
@@ -158,6 +179,7 @@ fn whole(operations: &BTreeMap<String, Figures>, durations: &Durations) -> Summa
         figures: all,
         objects: spread("object", all.objects_mean_ms()),
         tasks: spread("task", all.tasks_mean_ms()),
+        dead_letters: dead_letters.values().sum(),
     }
 }
 
