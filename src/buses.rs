@@ -11,7 +11,10 @@ use bus::{
     amqp::Address,
     embedded::{Embedded, Limits, OpenError},
 };
-use chassis::settings::{QueueUrl, Settings};
+use chassis::{
+    process::UnusableData,
+    settings::{QueueUrl, Settings},
+};
 use futures_util::future::join_all;
 
 /// The buses of the services of one process.
@@ -31,11 +34,16 @@ impl Buses {
     /// # Errors
     /// If the file cannot be used, and what to do then.
     pub async fn open(settings: &Settings<QueueUrl>) -> anyhow::Result<Self> {
-        let way = match &settings.queue_url {
+        let way = match settings.queue_url() {
             QueueUrl::Embedded(file) => Way::Embedded(Arc::new(open(file).await?)),
             QueueUrl::Broker(address) => Way::Broker { address: address.clone(), connected: Vec::new() },
         };
         Ok(Self { settings: settings.clone(), way })
+    }
+
+    /// Whether the file that could not be opened may be later: its disk is full, for instance.
+    pub fn may_open_later(error: &anyhow::Error) -> bool {
+        matches!(error.downcast_ref(), Some(OpenError::Unavailable { .. }))
     }
 
     /// The bus of one service.
@@ -68,6 +76,12 @@ async fn open(file: &Path) -> anyhow::Result<Embedded> {
         Err(OpenError::InUse { .. }) => "another ebs runs here: stop it, or give this one files of its own",
         _ => "cannot keep the bus",
     };
+    let opened = opened.map_err(|error| match error {
+        OpenError::Newer { .. } | OpenError::Damaged { .. } | OpenError::Foreign { .. } => {
+            anyhow::Error::new(UnusableData(error.to_string()))
+        }
+        error => error.into(),
+    });
     opened.with_context(|| {
         let file = path::absolute(file).unwrap_or_else(|_| file.to_owned());
         format!("{advice} (QUEUE_URL=embedded:{})", file.display())

@@ -1,11 +1,12 @@
 //! The command line: what `ebs` can be asked for.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use chassis::{config::EXIT_CONFIG, healthcheck::healthcheck, process::exit_code, telemetry};
 use clap::{Parser, Subcommand};
 
 use crate::{
+    commands::dead_letters::{self, DeadLetters},
     settings::{Flags, Settings},
     up::{self, NAME},
 };
@@ -24,7 +25,42 @@ enum Command {
     Up(Flags),
     /// Asks the system that runs whether it is ready; where it listens is said as for `up`.
     Healthcheck(Flags),
+    DeadLetters(DeadLetters),
+    /// Copies the record to FILE while the system runs: the copy is whole, checked, and there only when it is.
+    #[command(after_help = BACKUP_HELP)]
+    Backup {
+        /// Where the copy goes; - is standard output.
+        file: PathBuf,
+        /// Replaces FILE if it exists.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Makes the copy FILE the record; the system must be stopped.
+    #[command(after_help = RESTORE_HELP)]
+    Restore {
+        /// Where the copy is; - is standard input.
+        file: PathBuf,
+        /// Replaces the record if there is one.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        flags: Flags,
+    },
 }
+
+const BACKUP_HELP: &str = "\
+Exit codes: 0; 64 wrong arguments or settings; 65 the record is damaged, or it is something else; 66 there is no record;
+73 FILE exists, without --force, or cannot be written; 74 reading or writing failed.
+
+The bus is not copied: what is in it is on its way, and comes into the record by itself.";
+
+const RESTORE_HELP: &str = "\
+Exit codes: 0; 64 wrong arguments or settings; 65 FILE is damaged, or it is something else; 66 there is no FILE; 73 there is
+a record, without --force, or it cannot be written; 74 reading or writing failed; 75 the record is in use.
+
+Keep the bus as it is: what is in it is merged on top.";
 
 /// Does what the arguments say.
 pub async fn main() -> ExitCode {
@@ -37,19 +73,31 @@ pub async fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::SUCCESS };
         }
     };
-    let (Command::Up(flags) | Command::Healthcheck(flags)) = &command;
-    let settings = match Settings::load(flags) {
-        Ok(settings) => settings,
-        Err(error) => {
-            eprintln!("{NAME}: {error}");
-            return ExitCode::from(EXIT_CONFIG);
-        }
-    };
-    match command {
-        Command::Up(_) => {
+    perform(command).await.unwrap_or_else(|code| code)
+}
+
+/// Does it. The error is the exit code of settings that are not allowed.
+async fn perform(command: Command) -> Result<ExitCode, ExitCode> {
+    Ok(match command {
+        Command::Up(flags) => {
+            let settings = settings(&flags)?;
             telemetry::init(settings.shared.log_format, settings.shared.rust_log.clone());
             exit_code(NAME, up::up(settings).await)
         }
-        Command::Healthcheck(_) => healthcheck(settings.listen()).await,
-    }
+        Command::Healthcheck(flags) => healthcheck(settings(&flags)?.listen()).await,
+        Command::DeadLetters(arguments) => dead_letters::main(arguments).await,
+        Command::Backup { file, force, flags } => {
+            statistics::back_up(settings(&flags)?.statistics.database_url.path(), &file, force).await
+        }
+        Command::Restore { file, force, flags } => {
+            statistics::bring_back(&file, settings(&flags)?.statistics.database_url.path(), force).await
+        }
+    })
+}
+
+fn settings(flags: &Flags) -> Result<Settings, ExitCode> {
+    Settings::load(flags).map_err(|error| {
+        eprintln!("{NAME}: {error}");
+        ExitCode::from(EXIT_CONFIG)
+    })
 }

@@ -1,16 +1,18 @@
 //! # ebs
 //!
-//! The whole system as one program: [`up`] runs the four services in one process, over a bus in a file or a RabbitMQ.
+//! The whole system as one program: [`up`] runs the four services in one process, over a bus in a file or a RabbitMQ. The
+//! other [`commands`] ask a system that runs.
 
 mod buses;
 mod cli;
+mod client;
+mod commands;
 mod settings;
 mod up;
 mod welcome;
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    cli::main().await
+fn main() -> ExitCode {
+    chassis::runtime::run(cli::main())
 }

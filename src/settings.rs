@@ -15,17 +15,27 @@ use serde::de::DeserializeOwned;
 use statistics::Statistics;
 
 /// Every setting: its variable, its default and its meaning, as `ebs up --help` shows them.
-const TABLE: [(&str, &str, &str); 14] = [
+const TABLE: [(&str, &str, &str); 20] = [
     ("QUEUE_URL", "embedded:bus.db", "The bus: embedded:FILE, in this process, or a RabbitMQ: amqp://… or host:port"),
+    ("QUEUE_URL_FILE", "none", "A file in which the same stands, read again at each connect; wins over QUEUE_URL"),
     ("DATABASE_URL", "sqlite://stats.db", "The record: a file on a local file system"),
+    ("RETENTION", "7d", "How long objects are kept after they have finished; 1s to 3650d"),
     ("LISTEN", "127.0.0.1:8000", "Where HTTP is served"),
+    (
+        "API_TOKEN_FILE",
+        "none",
+        "A file with the tokens that open the interface, one a line, read again when it changes",
+    ),
     ("EXCHANGE", "ebs", "The topic exchange, and the prefix of every queue"),
     ("DISTRIBUTION_COUNT", "3", "Into how many tasks an object is split that does not say; 1 to 10000"),
     ("OBJECT_DEADLINE", "24h", "The deadline of an object that does not say; 1s to 30d"),
+    ("MAX_BACKLOG", "100000", "While more messages than this wait in a queue, no objects are accepted"),
     ("MAX_EVENT_BYTES", "4MiB", "The longest event; up to 15MiB"),
-    ("OPERATIONS", "all", "The operations that are executed here: names between commas"),
+    ("OPERATIONS", "all but flaky", "The operations that are executed here: names between commas"),
     ("CONCURRENCY", "cores", "How many tasks are executed at a time; 1 to 1024"),
     ("PROCESS_TIME", "0s", "How long each task takes at least, for demonstrations: 3s, or 3s..5s at random"),
+    ("TASK_TIMEOUT", "60s", "How long an attempt of a task may take; 100ms to 8m"),
+    ("MAX_ATTEMPTS", "5", "How often a task is tried if another attempt may succeed; 1 to 100"),
     ("PROCESSOR", "host and process", "The processor's name in the record"),
     ("SHUTDOWN_GRACE", "25s", "How long what is in flight may take to end after Ctrl-C or SIGTERM"),
     ("LOG_FORMAT", "text", "How the log looks: text or json"),
@@ -54,6 +64,11 @@ impl Settings {
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
         let mut variables = Variables::of_environment();
         for (variable, value) in &flags.0 {
+            if *variable == "QUEUE_URL" && has_password(value) {
+                let reason = "expected no password in a flag, which everybody on this machine can see: set the variable, or \
+                              name a file by --queue-url-file";
+                return Err(ConfigError::not_allowed(variable, value, reason));
+            }
             variables.set_by_flag(variable, value.clone());
         }
         Self::load_from(&variables)
@@ -81,7 +96,7 @@ impl Settings {
 
     fn with_two_files(self) -> Result<Self, ConfigError> {
         let record = self.statistics.database_url.path();
-        match &self.shared.queue_url {
+        match self.shared.queue_url() {
             QueueUrl::Embedded(bus) if path::absolute(bus).ok() == path::absolute(record).ok() => {
                 let reason = "expected another file than that of the bus, QUEUE_URL";
                 Err(ConfigError::not_allowed("DATABASE_URL", &record.display().to_string(), reason))
@@ -89,6 +104,14 @@ impl Settings {
             _ => Ok(self),
         }
     }
+}
+
+/// Whether a URL has something between the colon and the `@` in front of its host.
+fn has_password(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?']).next().unwrap_or_default();
+    authority
+        .rsplit_once('@')
+        .is_some_and(|(user, _)| user.split_once(':').is_some_and(|(_, password)| !password.is_empty()))
 }
 
 fn part<T: DeserializeOwned>(variables: &Variables, bad: &mut Option<ConfigError>) -> Option<T> {
@@ -112,7 +135,10 @@ impl Args for Flags {
     fn augment_args(command: Command) -> Command {
         let command = command
             .next_help_heading("Settings, each also a variable of the environment; a flag wins")
-            .max_term_width(120);
+            .max_term_width(120)
+            .after_help(
+                "API_TOKEN, the tokens that open the interface (between commas; none: open), is a variable only.",
+            );
         command.args(TABLE.map(|(variable, default, meaning)| {
             let help = format!("{meaning} [default: {default}]");
             Arg::new(variable).long(flag_name(variable)).value_name(variable).help(help)
@@ -184,6 +210,9 @@ mod tests {
         assert!(known.len() > before || before > 0);
     }
 
+    /// Those that are no flags: the arguments of a process can be seen by everybody on the machine.
+    const ONLY_VARIABLES: [&str; 1] = ["API_TOKEN"];
+
     #[test]
     fn every_setting_of_every_service_is_a_flag_but_the_address_that_one_process_does_not_need() {
         let mut known = BTreeSet::new();
@@ -193,6 +222,9 @@ mod tests {
         fields::<<Processor as Service>::Config>(&mut known);
         fields::<<Statistics as Service>::Config>(&mut known);
         assert!(known.remove("STATISTICS_URL"));
+        for variable in ONLY_VARIABLES {
+            assert!(known.remove(variable));
+        }
         let table: BTreeSet<String> = TABLE.map(|(variable, ..)| variable.to_owned()).into();
         assert_eq!(table, known);
     }
@@ -200,8 +232,26 @@ mod tests {
     #[test]
     fn every_setting_stands_in_the_readme() {
         let readme = include_str!("../README.md");
-        for (variable, ..) in TABLE {
+        for variable in TABLE.map(|(variable, ..)| variable).into_iter().chain(ONLY_VARIABLES) {
             assert!(readme.contains(&format!("\n| `{variable}` |")), "{variable}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_no_flag() {
+        for (url, has) in [
+            ("amqp://me:s3cret@host/v", true),
+            ("amqps://:s3cret@host", true),
+            ("me:s3cret@host", true),
+            ("amqp://me@host/v", false),
+            ("amqp://host:5672/a@b:c", false),
+            ("host:5672", false),
+            ("embedded:/data/bus.db", false),
+        ] {
+            assert_eq!(has_password(url), has, "{url}");
+            let told = Settings::load(&Flags(vec![("QUEUE_URL", url.to_owned())])).err().map(|error| error.to_string());
+            assert_eq!(told.as_ref().is_some_and(|told| told.contains("--queue-url-file")), has, "{told:?}");
+            assert!(!told.unwrap_or_default().contains("s3cret"));
         }
     }
 

@@ -12,7 +12,7 @@ use tracing::info;
 pub fn welcome(settings: &Settings<QueueUrl>, record: &Path, address: SocketAddr) {
     let version = env!("CARGO_PKG_VERSION");
     let record = absolute(record);
-    let bus = match &settings.queue_url {
+    let bus = match settings.queue_url() {
         QueueUrl::Embedded(file) => absolute(file),
         QueueUrl::Broker(address) => address.to_string(),
     };
@@ -30,9 +30,10 @@ pub fn welcome(settings: &Settings<QueueUrl>, record: &Path, address: SocketAddr
     ] {
         println!("  {command:<62} {purpose}");
     }
+    println!("\nAll of it, to read and to try in a browser: {url}/docs");
     println!("\nThe bus:    {bus}\nThe record: {record}");
     println!("Ctrl-C stops it; what has been accepted is kept, and the next start goes on with it.");
-    if matches!(settings.queue_url, QueueUrl::Embedded(_)) {
+    if matches!(settings.queue_url(), QueueUrl::Embedded(_)) {
         println!(
             "To go on over RabbitMQ: wait until nothing is in progress (/api/statistics), stop, and start again with\n\
              QUEUE_URL=amqp://user:password@host:5672/%2f"
