@@ -1,12 +1,17 @@
 //! A lean HTTP client: one connection that stays, one request at a time. It shares the machine with what it measures.
 
-use anyhow::{Context, ensure};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, StatusCode, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::sleep};
+
+/// How long to wait when too much waits already (`MAX_BACKLOG`), so that there is always enough to do.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection to the front door.
 pub struct Client {
@@ -25,12 +30,19 @@ impl Client {
         Ok(Self { sender, host: format!("127.0.0.1:{port}") })
     }
 
-    /// Submits a text; the answer, unread.
+    /// Submits a text, as soon as not too much waits; the answer, unread.
     pub async fn post(&mut self, text: &str) -> anyhow::Result<Bytes> {
         let body = Full::new(Bytes::copy_from_slice(text.as_bytes()));
-        let (status, answer) = self.send(Method::POST, "/api/objects", body).await?;
-        ensure!(status == StatusCode::CREATED, "POST /api/objects: {status} {}", String::from_utf8_lossy(&answer));
-        Ok(answer)
+        loop {
+            let (status, answer) = self.send(Method::POST, "/api/objects", body.clone()).await?;
+            match status {
+                StatusCode::CREATED => return Ok(answer),
+                StatusCode::SERVICE_UNAVAILABLE if is_backlog(&answer)? => {
+                    sleep(REFUSED_PAUSE).await;
+                }
+                _ => bail!("POST /api/objects: {status} {}", String::from_utf8_lossy(&answer)),
+            }
+        }
     }
 
     /// Reads JSON.
@@ -57,4 +69,9 @@ impl Client {
         let status = answer.status();
         Ok((status, answer.into_body().collect().await?.to_bytes()))
     }
+}
+
+/// Whether a refusal says that too much waits.
+fn is_backlog(problem: &[u8]) -> anyhow::Result<bool> {
+    Ok(serde_json::from_slice::<Value>(problem)?.get("max_backlog").is_some())
 }

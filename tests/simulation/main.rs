@@ -6,6 +6,7 @@
 
 mod clock;
 mod follower;
+mod foreign;
 mod plan;
 mod programs;
 mod seeds;

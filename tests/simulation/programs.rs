@@ -2,11 +2,12 @@
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, body::Body};
 use bus::{Bus, Settings, Transport};
 use chassis::{Context, Service};
 use datagen::Datagen;
 use distributor::Distributor;
+use http::{Request, StatusCode};
 use processor::Processor;
 use serde_json::{Value, json};
 use statistics::Statistics;
@@ -16,6 +17,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 /// The topic exchange.
 pub const EXCHANGE: &str = "sim";
@@ -26,9 +28,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What each processor is set to: they compete for some operations, and not for all.
 const PROCESSORS: [(&str, &str, &str); 3] = [
-    ("processor-0", "word-frequencies,pow,plusone,nop", "0s"),
+    ("processor-0", "word-frequencies,pow,plusone,nop,flaky", "0s"),
     ("processor-1", "word-frequencies,pow", "0s..2s"),
-    ("processor-2", "pow,plusone,nop", "100ms"),
+    ("processor-2", "pow,plusone,nop,flaky", "100ms"),
 ];
 
 /// The programs that run.
@@ -37,6 +39,8 @@ pub struct Programs {
     transport: Arc<dyn Transport>,
     database: PathBuf,
     door: Router,
+    /// Where the record is asked.
+    record: Router,
     running: JoinSet<(String, anyhow::Result<()>)>,
     by_name: HashMap<String, AbortHandle>,
     shutdown: CancellationToken,
@@ -50,6 +54,7 @@ impl Programs {
             transport,
             database,
             door: Router::new(),
+            record: Router::new(),
             running: JoinSet::new(),
             by_name: HashMap::new(),
             shutdown: CancellationToken::new(),
@@ -68,12 +73,15 @@ impl Programs {
             "distributor" => drop(self.run::<Distributor>(name, json!({})).await),
             "statistics" => {
                 let config = json!({"database_url": self.database});
-                drop(self.run::<Statistics>(name, config).await);
+                self.record = self.run::<Statistics>(name, config).await;
             }
             _ => {
                 let processor = PROCESSORS.iter().find(|(processor, ..)| *processor == name);
                 let (name, operations, process_time) = processor.expect("there is no other program");
-                let config = json!({"processor": name, "operations": operations, "process_time": process_time, "concurrency": "2"});
+                let config = json!({
+                    "processor": name, "operations": operations, "process_time": process_time, "concurrency": "2",
+                    "max_attempts": "100",
+                });
                 drop(self.run::<Processor>(name, config).await);
             }
         }
@@ -84,7 +92,7 @@ impl Programs {
         let bus = Bus::over(Arc::new(self.injector.wrap(name, self.transport.clone())), settings);
         let config: S::Config = serde_json::from_value(config).unwrap();
         let service = S::build(config, Context { bus, grace: GRACE }).await.unwrap();
-        let (router, shutdown, owned) = (service.router(), self.shutdown.clone(), name.to_owned());
+        let (router, shutdown, owned) = (Router::from(service.router()), self.shutdown.clone(), name.to_owned());
         let running = self.running.spawn(async move { (owned, service.run(shutdown).await) });
         self.by_name.insert(name.to_owned(), running);
         router
@@ -93,6 +101,13 @@ impl Programs {
     /// Where clients submit.
     pub fn door(&self) -> Router {
         self.door.clone()
+    }
+
+    /// Has all dead letters replayed that wait.
+    pub async fn replay_dead_letters(&self) {
+        let request = Request::post("/api/dead-letters/replay").header("content-type", "application/json");
+        let answer = self.record.clone().oneshot(request.body(Body::from(r#"{"all":true}"#)).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
     }
 
     /// Kills one, wherever it is, and starts it again. Not statistics, which has tasks of its own that only the end of the

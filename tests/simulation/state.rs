@@ -51,12 +51,25 @@ const ROWS: &str = "
     FROM processor_figures
     UNION ALL SELECT json_array('durations', kind, operation, sum(count)) FROM durations GROUP BY kind, operation
     UNION ALL SELECT json_array('unknown', type) FROM unknown_events
+    UNION ALL
+    SELECT json_array('dead letter', id, queue, message_id, round, state, cause, reason, operation, object_id, parts, part,
+                      hex(body)) FROM dead_letters
+    UNION ALL SELECT json_array('split failure', object_id, round, error, replayed) FROM split_failures
     UNION ALL SELECT json_array('to be announced', id, event) FROM outbox";
+
+/// Operations whose figures are not what counting the objects gives.
+const WRONG_FIGURES: &str = "
+    SELECT operation FROM figures
+    WHERE (objects_created, objects_succeeded, objects_failed, objects_timed_out) IS NOT (
+        SELECT count(*), total(status = 'succeeded'), total(status = 'failed'), total(status = 'timed_out')
+        FROM objects WHERE objects.operation = figures.operation)";
 
 impl State {
     /// Reads it, after all programs have stopped.
     pub async fn read(database: &Path, transport: Arc<dyn Transport>, heard: Heard) -> Self {
         let mut connection = SqliteConnectOptions::new().filename(database).read_only(true).connect().await.unwrap();
+        let wrong: Vec<String> = sqlx::query_scalar(WRONG_FIGURES).fetch_all(&mut connection).await.unwrap();
+        assert!(wrong.is_empty(), "the figures are not exact: {wrong:?}");
         let record: Vec<String> = sqlx::query_scalar(ROWS).fetch_all(&mut connection).await.unwrap();
         Self { record: record.into_iter().collect(), heard, waiting: waiting(transport).await }
     }

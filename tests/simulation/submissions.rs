@@ -38,13 +38,13 @@ impl Submission {
         Self { key, body, after: Duration::ZERO }
     }
 
-    /// Any object: of any operation, of no elements up to more than there are parts, and now and then one that fails.
+    /// Any object: of any operation, of no elements up to more than there are parts, and now and then one that fails or that needs several attempts.
     pub fn any(key: String, random: &mut ChaCha8Rng) -> Self {
         const WORDS: [&str; 5] = ["one", "two", "three", "TWO", "été"];
         let size = random.random_range(0..=2 * MAX_PARTS);
         let tasks = random.random_range(1..=MAX_PARTS);
         let numbers: Vec<i64> = (0..size).map(|_| random.random_range(-9..=9)).collect();
-        let body = match random.random_range(0..5) {
+        let body = match random.random_range(0..6) {
             0 => {
                 let words: Vec<&str> = (0..size).filter_map(|_| WORDS.choose(random).copied()).collect();
                 json!({"operation": "word-frequencies", "data": words.join(" "), "tasks": tasks})
@@ -56,6 +56,8 @@ impl Submission {
                 json!({"operation": "pow", "parameters": {"exponent": 40}, "data": too_much, "tasks": tasks})
             }
             3 => json!({"operation": "plusone", "data": numbers, "tasks": tasks}),
+            // Succeeds in the end, after as many attempts as it takes.
+            4 => json!({"operation": "flaky", "parameters": {"transient": 0.3}, "data": numbers, "tasks": tasks}),
             _ => json!({"operation": "nop", "data": numbers, "tasks": tasks}),
         };
         Self { key, body, after: LAST.mul_f64(random.random()) }
@@ -65,7 +67,9 @@ impl Submission {
     pub fn end(&self) -> End {
         let operation = self.body["operation"].as_str().unwrap();
         let operation = Catalogue::built_in().get(operation).unwrap();
-        let parameters: Parameters = self.body["parameters"].as_object().cloned().unwrap_or_default();
+        let mut parameters: Parameters = self.body["parameters"].as_object().cloned().unwrap_or_default();
+        // How it ends is not a matter of chance, only when.
+        parameters.remove("transient");
         let parts = NonZeroUsize::new(self.body["tasks"].as_u64().unwrap() as usize).unwrap();
         match operations::run(&*operation, &self.body["data"], &parameters, parts) {
             Ok(result) => End::Succeeded(result),

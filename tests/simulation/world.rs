@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock, follower::Follower, programs::Programs, state::State, submissions::Submission};
+use crate::{clock, follower::Follower, foreign, programs::Programs, state::State, submissions::Submission};
 
 /// How long things go wrong, in each life.
 const UNQUIET: Duration = Duration::from_secs(60);
@@ -73,7 +73,11 @@ struct World {
 
 enum End {
     Crash,
-    Quiet(State),
+    /// So many moments there were before somebody came to clear up.
+    Quiet {
+        state: State,
+        moments: u64,
+    },
 }
 
 impl Case {
@@ -99,9 +103,8 @@ impl Case {
             let end = runtime.block_on(world.life());
             // The end of everything that is not on a disk, wherever it is.
             drop(runtime);
-            if let End::Quiet(state) = end? {
-                let (injected, moments) = (world.injector.injected(), world.injector.moments());
-                return Ok(Simulated { state, injected, moments });
+            if let End::Quiet { state, moments } = end? {
+                return Ok(Simulated { state, injected: world.injector.injected(), moments });
             }
         }
     }
@@ -124,17 +127,15 @@ impl World {
         let transport: Arc<dyn Transport> = Arc::new(Embedded::in_memory(&self.memory, self.case.limits));
         let follower_ends = CancellationToken::new();
         let following = tokio::spawn(self.follower.follow(transport.clone(), follower_ends.clone()).await);
+        foreign::send_garbage(&*transport).await;
         let mut programs = Programs::start(self.injector.clone(), transport.clone(), self.database()).await;
         let mut clients = self.clients(&programs);
         let mut planned = self.plan_next_crash();
         let injector = self.injector.clone();
         let began = Instant::now();
-        let mut quiet = std::pin::pin!(quiet(
-            self.injector.clone(),
-            self.follower.clone(),
-            self.accepted.clone(),
-            self.case.submissions.len()
-        ));
+        let until_quiet =
+            || quiet(self.injector.clone(), self.follower.clone(), self.accepted.clone(), self.case.submissions.len());
+        let (mut first, again) = (Box::pin(until_quiet()), until_quiet());
         loop {
             tokio::select! {
                 name = injector.crashed() => {
@@ -150,14 +151,18 @@ impl World {
                 }
                 Some(done) = clients.join_next() => done.map_err(|error| error.to_string())?,
                 ended = programs.ended() => return Err(ended),
-                quiet = &mut quiet => break quiet?,
+                quiet = &mut first => break quiet?,
             }
         }
+        // What died dies again, in its next round: nothing has changed that it died of.
+        let moments = injector.moments();
+        programs.replay_dead_letters().await;
+        again.await?;
         programs.stop().await?;
         follower_ends.cancel();
         following.await.map_err(|error| error.to_string())?;
         let state = State::read(&self.database(), transport, self.follower.heard()).await;
-        Ok(End::Quiet(state))
+        Ok(End::Quiet { state, moments })
     }
 
     /// A client for each object that is not accepted yet.

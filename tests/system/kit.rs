@@ -41,6 +41,25 @@ pub async fn figure(system: &System, name: &str) -> f64 {
     value.trim().parse().unwrap_or_else(|_| panic!("the view says {value:?} for {name:?}"))
 }
 
+/// Submits an object until it is accepted; its id.
+pub async fn accepted(system: &System, key: &str, body: &Value) -> String {
+    eventually(async || {
+        let request = system.client().post(system.url_of("datagen", "/api/objects")).header("idempotency-key", key);
+        let answer = request.json(body).send().await.map_err(|error| error.to_string())?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(|error| error.to_string())?;
+        let object: Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
+        object["id"].as_str().filter(|_| status == 201).map(str::to_owned).ok_or(text)
+    })
+    .await
+}
+
+/// Whether a process says that it is ready.
+pub async fn is_ready(system: &System, name: &str) -> bool {
+    let asked = system.client().get(system.url_of(name, "/readyz")).send().await;
+    asked.is_ok_and(|answer| answer.status().is_success())
+}
+
 /// Waits until so many objects have finished.
 pub async fn all_finished(system: &System, count: usize) {
     eventually(async || {
@@ -105,7 +124,7 @@ async fn outbox(system: &System) -> String {
 /// The queues that are not empty, and how many messages wait in them.
 async fn waiting(system: &System) -> Vec<(String, u32)> {
     let topology = Topology::new(system.exchange().to_owned());
-    let operations = ["nop", "plusone", "pow", "word-frequencies"].map(|name| name.parse().unwrap());
+    let operations = ["flaky", "nop", "plusone", "pow", "word-frequencies"].map(|name| name.parse().unwrap());
     let mut queues = vec![topology.distributor(), topology.statistics(), topology.dead_letters()];
     queues.extend(operations.iter().map(|operation| topology.processor(operation)));
     let bus = match system.broker() {

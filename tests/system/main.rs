@@ -3,13 +3,26 @@
 //! One file a promise. `make test` starts the broker and builds the services; without them a test fails.
 #![allow(clippy::unwrap_used)]
 
+mod backup;
 mod bad_input;
+mod bounds;
+mod broker_trouble;
+mod dead_letters;
+mod deadlines;
+mod failures;
 mod first_object;
+mod frozen;
+mod full_disks;
 mod kit;
+mod logs;
+mod openapi;
 mod operations;
 mod order_of_start;
+mod partitions;
 mod restarts;
+mod secrets;
 mod settings;
+mod tokens;
 mod two_statistics;
 mod up;
 mod word_counts;

@@ -3,7 +3,24 @@
 use serde_json::json;
 use testkit::{Broker, Options, System, eventually};
 
-use crate::kit::{all_finished, stopped_with_empty_queues};
+use crate::kit::{accepted, all_finished, stopped_with_empty_queues};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_lost_everything_is_furnished_again() {
+    let mut broker = Broker::prepare().unwrap();
+    broker.resume().await.unwrap();
+    let mut system = System::start(Options::on(broker.url())).await.unwrap();
+    let body = json!({"operation": "plusone", "data": [1, 2, 3]});
+    let id = accepted(&system, "before", &body).await;
+    system.finished(&id).await.unwrap();
+    broker.lose_everything().await.unwrap();
+    broker.resume().await.unwrap();
+    let id = accepted(&system, "after", &body).await;
+    assert_eq!(system.finished(&id).await.unwrap()["result"], json!([2, 3, 4]));
+    system.all_ready().await;
+    assert_eq!(system.get("/api/statistics").await.unwrap()["objects"]["succeeded"], 2);
+    stopped_with_empty_queues(&mut system).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn services_wait_for_the_broker_and_resume_by_themselves_when_it_was_killed_under_load() {

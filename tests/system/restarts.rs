@@ -1,4 +1,5 @@
-//! Eighteen kills (-9), each process in its turn, while objects come in: exactly the accepted objects finish, each counted once.
+//! Eighteen restarts, each process in its turn, by kill -9 or in good order, while objects come in: exactly the accepted
+//! objects finish, each counted once.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -16,8 +17,17 @@ use crate::kit::{all_finished, everywhere, figure, stopped_with_empty_queues};
 const OBJECTS: usize = 600;
 const CLIENTS: usize = 8;
 /// Three for each of six services; all of them for the one process that they may be.
-const KILLS: usize = 18;
+const RESTARTS: usize = 18;
 const WORDS: [&str; 4] = ["apple", "banana", "cherry", "date"];
+
+/// How a process ends.
+#[derive(Clone, Copy)]
+enum How {
+    /// By kill -9.
+    Killed,
+    /// By SIGTERM; it must end well.
+    Stopped,
+}
 
 /// The text of object number `number`: each word as often as its place says, and one that tells it from its neighbours.
 fn text(number: usize) -> String {
@@ -56,18 +66,21 @@ async fn submit_all(url: &str, objects: usize, accepted: &AtomicUsize) -> HashSe
     join_all(clients).await.into_iter().flatten().collect()
 }
 
-/// Kills every process in turn, spread over the submissions.
-async fn kill_all(system: &mut System, objects: usize, accepted: &AtomicUsize) {
+/// Ends every process in turn and starts it again, spread over the submissions.
+async fn restart_all(how: How, system: &mut System, objects: usize, accepted: &AtomicUsize) {
     let names = system.names();
-    for kill in 0..KILLS {
-        let until = objects * (kill + 1) / (KILLS + 2);
+    for restart in 0..RESTARTS {
+        let until = objects * (restart + 1) / (RESTARTS + 2);
         eventually_within(Duration::from_secs(300), async || match accepted.load(Ordering::SeqCst) {
             count if count >= until => Ok(()),
             count => Err(format!("{count} of {until} accepted")),
         })
         .await;
-        let name = &names[kill % names.len()];
-        system.kill(name).await.unwrap();
+        let name = &names[restart % names.len()];
+        match how {
+            How::Killed => system.kill(name).await.unwrap(),
+            How::Stopped => system.stop(name).await.unwrap(),
+        }
         system.start_service(name).unwrap();
     }
 }
@@ -92,6 +105,7 @@ async fn submit(client: &reqwest::Client, url: &str, number: usize, body: &Value
 
 everywhere! {
     exactly_the_accepted_objects_finish_whatever_is_killed,
+    exactly_the_accepted_objects_finish_in_rolling_restarts,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,11 +114,22 @@ async fn one_process_over_rabbitmq_comes_to_the_same_outcome() {
 }
 
 async fn exactly_the_accepted_objects_finish_whatever_is_killed(options: Options) {
+    exactly_the_accepted_objects_finish(How::Killed, options).await;
+}
+
+async fn exactly_the_accepted_objects_finish_in_rolling_restarts(options: Options) {
+    // So that tasks are executed whenever a processor is told to stop.
+    let options = options.set("PROCESS_TIME", "0s..50ms").set("CONCURRENCY", 16);
+    exactly_the_accepted_objects_finish(How::Stopped, options).await;
+}
+
+async fn exactly_the_accepted_objects_finish(how: How, options: Options) {
     let objects = std::env::var("EBS_TEST_OBJECTS").map_or(OBJECTS, |count| count.parse().unwrap());
     let mut system = System::start(options.processors(3)).await.unwrap();
     let accepted = AtomicUsize::new(0);
     let url = system.url_of("datagen", "/api/objects");
-    let (ids, ()) = tokio::join!(submit_all(&url, objects, &accepted), kill_all(&mut system, objects, &accepted));
+    let (ids, ()) =
+        tokio::join!(submit_all(&url, objects, &accepted), restart_all(how, &mut system, objects, &accepted));
     assert_eq!(ids.len(), objects, "each object has an id of its own");
     system.all_ready().await;
     all_finished(&system, objects).await;
@@ -119,6 +144,8 @@ async fn exactly_the_accepted_objects_finish_whatever_is_killed(options: Options
     assert_eq!(finished, ids, "exactly the accepted objects finish");
     let tasks = "select count(*), min(n), max(n) from (select count(*) n from tasks group by object_id)";
     assert_eq!(system.sqlite3(tasks).await.unwrap().trim(), format!("{objects}|3|3"), "each with its three tasks");
+    let attempts = "select min(attempt), max(attempt) from tasks";
+    assert_eq!(system.sqlite3(attempts).await.unwrap().trim(), "1|1", "no restart costs an attempt");
     for (name, expected) in [
         ("objects created", objects),
         ("objects succeeded", objects),

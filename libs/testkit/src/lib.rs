@@ -1,7 +1,7 @@
 //! # testkit
 //!
-//! What tests share: a real broker, services as real processes, real signals, faults on purpose, and
-//! waiting without sleeping.
+//! What tests share: a real broker, services as real processes, real signals, a network that can be bad, faults on
+//! purpose, and waiting without sleeping.
 //!
 //! Tests run inside `make test`, which starts the shared broker and builds the services. Without them a test
 //! fails and says so; nothing is skipped.
@@ -9,7 +9,9 @@
 mod broker;
 mod faults;
 mod process;
+mod proxy;
 mod system;
+mod volume;
 mod wait;
 
 pub use nix::sys::signal::Signal;
@@ -17,8 +19,10 @@ pub use nix::sys::signal::Signal;
 pub use self::{
     broker::{Broker, shared_broker_url, waiting_messages},
     faults::{Breach, Crash, Fault, Faults, Faulty, Injector},
-    process::{Process, service_binary},
+    process::{Memory, Process, service_binary},
+    proxy::{Direction, Flow, Proxy},
     system::{Options, System, free_port},
+    volume::Volume,
     wait::{eventually, eventually_within},
 };
 

@@ -1,7 +1,8 @@
 //! A process: its lines, its signals, its end.
 
 use std::{
-    path::PathBuf,
+    fs::File,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -28,6 +29,15 @@ pub struct Process {
     lines: Arc<Mutex<Vec<String>>>,
 }
 
+/// The memory of a process, as Linux counts it: what it really has, not what it has asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes that it has now.
+    pub resident: u64,
+    /// The most that it ever had.
+    pub peak: u64,
+}
+
 /// A service's binary, beside the tests in the target directory.
 pub fn service_binary(name: &str) -> PathBuf {
     let mut path = std::env::current_exe().expect("a test knows where it is");
@@ -43,21 +53,28 @@ pub fn service_binary(name: &str) -> PathBuf {
 impl Process {
     /// Starts a command; what it prints is kept for when a test fails.
     pub fn start(name: &str, mut command: Command) -> anyhow::Result<Self> {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("cannot start {name}"))?;
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        if let Some(stdout) = child.stdout.take() {
-            keep(stdout, lines.clone());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Self::spawn(name, command)?;
+        if let Some(stdout) = process.child.stdout.take() {
+            keep(stdout, process.lines.clone());
         }
-        if let Some(stderr) = child.stderr.take() {
-            keep(stderr, lines.clone());
+        if let Some(stderr) = process.child.stderr.take() {
+            keep(stderr, process.lines.clone());
         }
-        Ok(Self { name: name.to_owned(), child, lines })
+        Ok(process)
+    }
+
+    /// Starts a command that writes what it prints to the end of a file, which is there after it has been killed, too.
+    pub fn start_logging(name: &str, mut command: Command, log: &Path) -> anyhow::Result<Self> {
+        let log = File::options().create(true).append(true).open(log).context("cannot write the log")?;
+        command.stdout(log.try_clone()?).stderr(log);
+        Self::spawn(name, command)
+    }
+
+    fn spawn(name: &str, mut command: Command) -> anyhow::Result<Self> {
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        Ok(Self { name: name.to_owned(), child, lines: Arc::default() })
     }
 
     /// What it printed, the last lines of it.
@@ -68,6 +85,17 @@ impl Process {
     /// The process's number, while it runs.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// The memory that it has now, and the most that it ever had, in bytes.
+    pub fn memory(&self) -> anyhow::Result<Memory> {
+        let id = self.id().with_context(|| format!("{} has ended", self.name))?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let kib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
+            anyhow::Ok(line.trim().trim_end_matches(" kB").parse::<u64>()?)
+        };
+        Ok(Memory { resident: kib("VmRSS:")? * 1024, peak: kib("VmHWM:")? * 1024 })
     }
 
     /// Kills it as `kill -9` does, and waits for its end.

@@ -1,6 +1,12 @@
 //! The whole system: the four services as processes of their own, or together as one.
 
-use std::{collections::HashMap, net::TcpListener, path::PathBuf, time::Duration};
+use std::{
+    collections::HashMap,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
@@ -14,9 +20,27 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long a service may take to be ready.
 const READY_PATIENCE: Duration = Duration::from_secs(60);
 
-/// A port that is free now.
+/// Below 32768, where Linux begins to give ports to clients: one of them could take a process's port while the process is
+/// down. Brokers have those from 20000 on.
+const FIRST_PORT: u32 = 10_000;
+const PORTS: u32 = 10_000;
+
+/// A port that is free now, and that this process has not been given before.
+///
+/// # Errors
+/// If there is none.
 pub fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Test processes that run at the same time begin at different ones.
+    let begin = std::process::id().wrapping_mul(101);
+    for _ in 0..PORTS {
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(FIRST_PORT + begin.wrapping_add(given) % PORTS)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port is free")
 }
 
 /// What a system is started with.
@@ -25,18 +49,34 @@ pub struct Options {
     queue_url: Option<String>,
     /// None: all services are one process.
     processors: Option<usize>,
-    variables: Vec<(String, String)>,
+    /// Beside one of each service and the processors.
+    more: Vec<String>,
+    /// None: a temporary one.
+    folder: Option<PathBuf>,
+    /// For every process, or the one that is named.
+    variables: Vec<(Option<String>, String, String)>,
+    /// Elsewhere than in the system's own folder.
+    record_folder: Option<PathBuf>,
+    bus_folder: Option<PathBuf>,
 }
 
 impl Options {
     /// The services on a broker, one processor, nothing else.
     pub fn on(queue_url: impl Into<String>) -> Self {
-        Self { queue_url: Some(queue_url.into()), processors: Some(1), variables: Vec::new() }
+        Self { queue_url: Some(queue_url.into()), processors: Some(1), ..Self::embedded() }
     }
 
     /// One process, `ebs`, with the bus in a file.
     pub fn embedded() -> Self {
-        Self { queue_url: None, processors: None, variables: Vec::new() }
+        Self {
+            queue_url: None,
+            processors: None,
+            more: Vec::new(),
+            folder: None,
+            variables: Vec::new(),
+            record_folder: None,
+            bus_folder: None,
+        }
     }
 
     /// One process, `ebs`, on a broker.
@@ -51,10 +91,50 @@ impl Options {
         self
     }
 
+    /// Whether all services are one process.
+    pub fn is_one_process(&self) -> bool {
+        self.processors.is_none()
+    }
+
+    /// The file of statistics is in this folder.
+    #[must_use]
+    pub fn record_in(mut self, folder: &Path) -> Self {
+        self.record_folder = Some(folder.to_owned());
+        self
+    }
+
+    /// The file of the bus, if it has one, is in this folder.
+    #[must_use]
+    pub fn bus_in(mut self, folder: &Path) -> Self {
+        self.bus_folder = Some(folder.to_owned());
+        self
+    }
+
     /// One more variable for every process.
     #[must_use]
     pub fn set(mut self, name: &str, value: impl ToString) -> Self {
-        self.variables.push((name.to_owned(), value.to_string()));
+        self.variables.push((None, name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Where all files are that the processes write; they stay when the system is dropped.
+    #[must_use]
+    pub fn in_folder(mut self, folder: PathBuf) -> Self {
+        self.folder = Some(folder);
+        self
+    }
+
+    /// One more variable for one process.
+    #[must_use]
+    pub fn set_for(mut self, process: &str, name: &str, value: impl ToString) -> Self {
+        self.variables.push((Some(process.to_owned()), name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// One more process of a service, named like `datagen-1`; not for one process.
+    #[must_use]
+    pub fn and(mut self, process: &str) -> Self {
+        self.more.push(process.to_owned());
         self
     }
 }
@@ -64,7 +144,9 @@ impl Options {
 pub struct System {
     options: Options,
     exchange: String,
-    folder: TempDir,
+    folder: PathBuf,
+    /// Deleted with the system.
+    _temporary: Option<TempDir>,
     ports: HashMap<String, u16>,
     processes: HashMap<String, Process>,
     client: reqwest::Client,
@@ -82,13 +164,17 @@ impl System {
                 .map(str::to_owned)
                 .into_iter()
                 .chain((0..processors).map(|number| format!("processor-{number}")))
+                .chain(options.more.iter().cloned())
                 .collect(),
         };
+        let temporary = if options.folder.is_none() { Some(tempfile::tempdir()?) } else { None };
+        let folder = options.folder.clone().or(temporary.as_ref().map(|folder| folder.path().to_owned()));
         let ports = names.into_iter().map(|name| Ok((name, free_port()?))).collect::<anyhow::Result<_>>()?;
         Ok(Self {
+            folder: folder.context("there is one of the two")?,
             options,
             exchange: unique_name(),
-            folder: tempfile::tempdir()?,
+            _temporary: temporary,
             ports,
             processes: HashMap::new(),
             client: reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build()?,
@@ -121,13 +207,18 @@ impl System {
         Ok(())
     }
 
+    /// Sets a variable for every process that is started from now on.
+    pub fn set(&mut self, name: &str, value: impl ToString) {
+        self.options.variables.push((None, name.to_owned(), value.to_string()));
+    }
+
     /// What starts a process of this system.
     pub fn command(&self, name: &str) -> Command {
         let name = self.process_of(name);
         let kind = name.split('-').next().unwrap_or(name);
         let mut command = Command::new(service_binary(kind));
         command
-            .current_dir(self.folder.path())
+            .current_dir(&self.folder)
             .env("EXCHANGE", &self.exchange)
             .env("LISTEN", format!("127.0.0.1:{}", self.ports[name]))
             .env("DATABASE_URL", format!("sqlite://{}", self.database().display()));
@@ -143,7 +234,10 @@ impl System {
             ONE_PROCESS => command.env("PROCESSOR", "processor-0"),
             _ => &mut command,
         };
-        command.envs(self.options.variables.iter().cloned());
+        let variables = self.options.variables.iter();
+        for (_, variable, value) in variables.filter(|(of, ..)| of.as_deref().is_none_or(|of| of == name)) {
+            command.env(variable, value);
+        }
         command
     }
 
@@ -200,6 +294,20 @@ impl System {
         names
     }
 
+    /// What a process says it is missing; empty if it is ready.
+    pub async fn missing(&self, name: &str) -> anyhow::Result<String> {
+        let answer = self.client.get(self.url_of(name, "/readyz")).send().await?;
+        let is_ready = answer.status().is_success();
+        let text = answer.text().await?;
+        Ok(if is_ready { String::new() } else { text })
+    }
+
+    /// Whether a process runs.
+    pub fn runs(&mut self, name: &str) -> bool {
+        let name = self.process_of(name).to_owned();
+        self.processes.get_mut(&name).is_some_and(|process| !process.has_ended())
+    }
+
     /// One of the processes.
     pub fn process(&self, name: &str) -> &Process {
         &self.processes[self.process_of(name)]
@@ -210,9 +318,14 @@ impl System {
         self.options.queue_url.as_deref()
     }
 
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The file of the bus, if it has one.
     pub fn bus_file(&self) -> PathBuf {
-        self.folder.path().join("bus.db")
+        self.options.bus_folder.as_deref().unwrap_or(&self.folder).join("bus.db")
     }
 
     /// The exchange, and so the prefix of every queue.
@@ -222,7 +335,7 @@ impl System {
 
     /// The file of statistics.
     pub fn database(&self) -> PathBuf {
-        self.folder.path().join("stats.db")
+        self.options.record_folder.as_deref().unwrap_or(&self.folder).join("stats.db")
     }
 
     /// The address of a path at a process.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bus::{Exchange, Message, PublishError, Queue, Source, Subscription, Transport};
+use bus::{DepthError, Exchange, Message, PublishError, Queue, Source, Subscription, Transport};
 use rand_chacha::ChaCha8Rng;
 use tokio::{
     sync::Notify,
@@ -162,6 +162,10 @@ impl Transport for Faulty {
 
     fn subscribe(&self, source: Source, prefetch: u16) -> Box<dyn Subscription> {
         Box::new(FaultySubscription::new(self.0.clone(), source, prefetch))
+    }
+
+    async fn depth(&self, queue: &Queue) -> Result<u64, DepthError> {
+        self.0.transport.depth(queue).await
     }
 
     fn status(&self) -> Result<(), String> {

@@ -1,0 +1,141 @@
+//! Too much at a time: it is refused clearly, memory has a bound, and nothing that was accepted is lost.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use reqwest::{StatusCode, header::CONTENT_TYPE};
+use serde_json::{Value, json};
+use testkit::{Options, System, eventually_within};
+use tokio::{io::AsyncReadExt, net::TcpStream, time::Instant};
+
+use crate::kit::{all_finished, everywhere, figure, stopped_with_empty_queues};
+
+/// For what takes long on a slow machine.
+const LONG: Duration = Duration::from_secs(180);
+
+everywhere! {
+    while_too_much_waits_objects_are_refused_and_afterwards_accepted_again,
+    many_clients_with_large_bodies_take_no_more_memory_than_there_is_room_for,
+    two_thousand_connections_that_send_nothing_keep_nobody_out,
+}
+
+/// `POST /api/objects` once: the object, or the problem with its status.
+async fn post(system: &System, body: &Value) -> Result<Value, (StatusCode, Value)> {
+    let request = system.client().post(system.url_of("datagen", "/api/objects")).json(body);
+    let answer = request.send().await.unwrap();
+    let status = answer.status();
+    let comes_again = answer.headers().contains_key("retry-after");
+    let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    if status == 201 {
+        return Ok(body);
+    }
+    assert!(comes_again || status != 503, "{body}");
+    Err((status, body))
+}
+
+async fn while_too_much_waits_objects_are_refused_and_afterwards_accepted_again(options: Options) {
+    const MAX_BACKLOG: u64 = 40;
+    // Three tasks each, of which two are done in a second.
+    let options = options.set("MAX_BACKLOG", MAX_BACKLOG).set("CONCURRENCY", 1).set("PROCESS_TIME", "500ms");
+    let mut system = System::start(options).await.unwrap();
+    let object = json!({"operation": "plusone", "data": [1, 2, 3]});
+    let mut accepted = 0;
+    // What is let in counts for more than it is until it is counted, so that one refusal says little.
+    let queue = eventually_within(LONG, async || match post(&system, &object).await {
+        Ok(_) => {
+            accepted += 1;
+            Err(format!("{accepted} are accepted"))
+        }
+        Err((status, problem)) => {
+            assert_eq!(status, 503, "{problem}");
+            assert_eq!(problem["max_backlog"], MAX_BACKLOG, "{problem}");
+            assert!(problem["depth"].as_u64().unwrap() > MAX_BACKLOG, "{problem}");
+            let queue = problem["queue"].as_str().unwrap().to_owned();
+            assert!(problem["detail"].as_str().unwrap().contains(&queue), "{problem}");
+            if queue.ends_with(".processor.plusone") { Ok(queue) } else { Err(format!("{queue} is full")) }
+        }
+    })
+    .await;
+    // Each brings three tasks: no more wait than the bound, those of one object, and what was on its way.
+    assert!(accepted <= 3 * MAX_BACKLOG as usize, "{accepted} were accepted before {queue} was full");
+    let metrics = system.client().get(system.url_of("datagen", "/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains(&format!("ebs_queue_messages{{queue=\"{queue}\"}}")), "{metrics}");
+    // What is refused is refused whatever it is, and unread.
+    let long = "word ".repeat(600_000);
+    let request = system.client().post(system.url_of("datagen", "/objects")).header(CONTENT_TYPE, "text/plain");
+    assert_eq!(request.body(long).send().await.unwrap().status(), 503);
+    eventually_within(LONG, async || match post(&system, &object).await {
+        Ok(_) => {
+            accepted += 1;
+            Ok(())
+        }
+        Err((_, problem)) => Err(problem.to_string()),
+    })
+    .await;
+    eventually_within(LONG, async || {
+        let finished = figure(&system, "objects succeeded").await;
+        if finished == accepted as f64 { Ok(()) } else { Err(format!("{finished} of {accepted} finished")) }
+    })
+    .await;
+    stopped_with_empty_queues(&mut system).await;
+}
+
+async fn many_clients_with_large_bodies_take_no_more_memory_than_there_is_room_for(options: Options) {
+    const CLIENTS: usize = 100;
+    const ROUNDS: usize = 3;
+    /// A little less than the longest event.
+    const BYTES: usize = 4_000_000;
+    /// Five copies of the 64 MiB for which there is room, what two of them are while they are looked through, and the rest of
+    /// a process. All bodies at once would be 400 MB, and 2 GB of copies.
+    const MAX_DATAGEN: u64 = 700 << 20;
+    /// The same beside the other three, each of which holds 32 MiB, or twice that, and several times that in work.
+    const MAX_ALL: u64 = 1600 << 20;
+    let one_process = options.is_one_process();
+    let system = System::start(options).await.unwrap();
+    let body = format!(r#"{{"operation":"nop","tasks":1,"data":"{}"}}"#, "x".repeat(BYTES));
+    let (accepted, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    join_all((0..CLIENTS).map(async |_| {
+        for _ in 0..ROUNDS {
+            let request = system.client().post(system.url_of("datagen", "/api/objects"));
+            let answer = request.header(CONTENT_TYPE, "application/json").body(body.clone()).send().await.unwrap();
+            match answer.status().as_u16() {
+                201 => accepted.fetch_add(1, Ordering::SeqCst),
+                503 => refused.fetch_add(1, Ordering::SeqCst),
+                other => panic!("{other}: {}", answer.text().await.unwrap()),
+            };
+        }
+    }))
+    .await;
+    let (accepted, refused) = (accepted.into_inner(), refused.into_inner());
+    assert!(accepted > 0 && refused > 0, "{accepted} were accepted, {refused} refused");
+    let peak = system.process("datagen").memory().unwrap().peak;
+    let most = if one_process { MAX_ALL } else { MAX_DATAGEN };
+    assert!(peak <= most, "{} MiB", peak >> 20);
+    all_finished(&system, accepted).await;
+}
+
+async fn two_thousand_connections_that_send_nothing_keep_nobody_out(options: Options) {
+    const CONNECTIONS: usize = 2000;
+    const MAX_GROWTH: u64 = 100 << 20;
+    let system = System::start(options).await.unwrap();
+    let url = system.url_of("datagen", "");
+    let address = url.strip_prefix("http://").unwrap();
+    let before = system.process("datagen").memory().unwrap().resident;
+    let mut idle = join_all((0..CONNECTIONS).map(|_| TcpStream::connect(address))).await;
+    let began = Instant::now();
+    let object = system.submit(&json!({})).await.unwrap();
+    system.finished(object["id"].as_str().unwrap()).await.unwrap();
+    // 480 are served at a time, and those that send nothing are closed after ten seconds.
+    assert!(began.elapsed() < Duration::from_secs(80), "{:?}", began.elapsed());
+    let grown = system.process("datagen").memory().unwrap().peak.saturating_sub(before);
+    assert!(grown <= MAX_GROWTH, "{} MiB", grown >> 20);
+    // Whoever sends nothing is closed.
+    for connection in &mut idle {
+        let Ok(connection) = connection else { continue };
+        let closed = tokio::time::timeout(Duration::from_secs(120), connection.read(&mut [0; 1])).await;
+        assert!(matches!(closed, Ok(Ok(0) | Err(_))), "{closed:?}");
+    }
+}
