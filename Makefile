@@ -3,11 +3,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run run-services test lint fmt audit images push check-containers validate-kubernetes
+.PHONY: help run run-services test chaos chaos-broken bench fuzz lint fmt audit images push check-containers validate-kubernetes
 
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Cargo.toml)
 REVISION = $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 SERVICES := datagen distributor processor statistics
+# With the tests, which ask for more features of some libraries: without them, sqlx and all of ours would be built twice.
+BUILD := cargo build --workspace --bins --tests --locked
 SHELL_SCRIPTS = $(shell grep -rlE '^\#!/(usr/)?bin/(env )?(ba)?sh' scripts .ci benches)
 
 help: ## lists these targets
@@ -23,8 +25,21 @@ test: ## all tests, with a RabbitMQ of their own
 	scripts/broker install
 	scripts/setup-tool perl >/dev/null
 	scripts/setup-tool sqlite3 >/dev/null
-	cargo build --workspace --bins --locked
+	$(BUILD)
 	scripts/broker with auto cargo test --workspace --locked
+
+chaos: ## the whole system under random faults, over RabbitMQ and embedded, a minute each; ARGS='--seconds 3600 --seed 7'
+	scripts/broker install
+	$(BUILD)
+	"$${CARGO_TARGET_DIR:-target}/debug/chaos" $(ARGS)
+
+chaos-broken: ## the same with a rule broken on purpose, one after the other: each must be noticed; ARGS as for chaos
+	scripts/broker install
+	@# It stays what it is until the next build without the feature, and breaks nothing unless it is told to.
+	cargo build --workspace --bins --features break-rules --locked
+	for rule in acknowledge-before-commit confirm-not-awaited merge-not-a-join; do \
+	  "$${CARGO_TARGET_DIR:-target}/debug/chaos" --break $$rule $(ARGS); \
+	done
 
 bench: ## what it costs: throughput, latency, memory, beside the broker's own ceiling and a peer; ARGS=--quick for a first look
 	scripts/broker install
@@ -34,8 +49,12 @@ bench: ## what it costs: throughput, latency, memory, beside the broker's own ce
 	@# On the disk of the repository: /tmp may be memory, where nothing is durable and everything fast.
 	TMPDIR=$(CURDIR)/target/bench cargo bench --workspace --bench system --locked -- $(ARGS)
 
+fuzz: ## looks for input that breaks something, ten minutes a target; ARGS=20 for 20 seconds each
+	scripts/fuzz $(ARGS)
+
 lint: ## format, clippy, documentation, licences and sources, unused dependencies, shell scripts
 	cargo fmt --all --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 	"$$(scripts/setup-tool cargo-deny)" --locked check --hide-inclusion-graph bans licenses sources
@@ -44,6 +63,7 @@ lint: ## format, clippy, documentation, licences and sources, unused dependencie
 
 fmt: ## formats the code
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 audit: ## known vulnerabilities of the dependencies (asks the RustSec database over the network)
 	"$$(scripts/setup-tool cargo-deny)" --locked check advisories

@@ -134,6 +134,8 @@ class Pod:
                 )
             elif "secretKeyRef" in origin:
                 reference = origin["secretKeyRef"]
+                if reference.get("optional"):
+                    continue  # as in a cluster where nobody made it
                 value = self.manifests.values("Secret", reference["name"])[reference["key"]]
             elif "configMapKeyRef" in origin:
                 reference = origin["configMapKeyRef"]

@@ -195,7 +195,7 @@ def check_references(objects):
             for variable in container.get("env") or []:
                 origin = variable.get("valueFrom") or {}
                 for field, kind in [("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")]:
-                    if field not in origin:
+                    if field not in origin or origin[field].get("optional"):
                         continue
                     thing = there.get((kind, origin[field]["name"]))
                     if thing is None:
