@@ -117,7 +117,8 @@ async fn a_dead_task_fails_its_object_until_it_is_replayed_and_succeeds(options:
         if object["tasks"].as_array().unwrap().len() == 1 { Ok(()) } else { Err(object.to_string()) }
     })
     .await;
-    publish(&mut system, dead_task(&Topology::new(system.exchange().to_owned()), id)).await;
+    let topology = Topology::new(system.exchange().to_owned());
+    publish(&mut system, dead_task(&topology, id)).await;
     let failed = system.finished(&id.to_string()).await.unwrap();
     assert_eq!((&failed["status"], &failed["errors"][0]["error"]), (&json!("failed"), &json!("given up")), "{failed}");
     let letter = listed(&system, "operation=plusone", 1).await.remove(0);
