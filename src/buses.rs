@@ -25,7 +25,7 @@ pub struct Buses {
 
 enum Way {
     Embedded(Arc<Embedded>),
-    Broker { address: Address, connected: Vec<Bus> },
+    Broker { address: Box<Address>, connected: Vec<Bus> },
 }
 
 impl Buses {

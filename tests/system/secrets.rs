@@ -20,12 +20,12 @@ const TOKEN: &str = "t0ken-m4rk/Xw3+Zq9==";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn four_services_show_no_secret() {
-    show_no_secret(|url| Options::on(url)).await;
+    show_no_secret(Options::on).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_process_shows_no_secret() {
-    show_no_secret(|url| Options::one_process_on(url)).await;
+    show_no_secret(Options::one_process_on).await;
 }
 
 async fn show_no_secret(options: impl Fn(String) -> Options) {

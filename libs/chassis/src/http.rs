@@ -21,7 +21,7 @@ mod readiness;
 pub mod responses;
 mod serve;
 
-pub use document::{Elsewhere, Interface, document, may_answer};
+pub use document::{Elsewhere, Interface, document};
 pub use extract::{Form, Json, Path, Query, Raw};
 pub use guard::{Guard, Submitter};
 pub use operational::operational;

@@ -110,7 +110,7 @@ pub enum QueueUrl {
     /// `embedded:bus.db`: inside this process, durable in this file.
     Embedded(PathBuf),
     /// The address of a broker.
-    Broker(Address),
+    Broker(Box<Address>),
 }
 
 impl Default for QueueUrl {
@@ -126,7 +126,7 @@ impl FromStr for QueueUrl {
     fn from_str(text: &str) -> Result<Self, NotAllowed> {
         let Some(file) = text.strip_prefix("embedded://").or_else(|| text.strip_prefix("embedded:")) else {
             return match Address::parse(text) {
-                Ok(address) => Ok(Self::Broker(address)),
+                Ok(address) => Ok(Self::Broker(Box::new(address))),
                 Err(error) => Err(NotAllowed::new(format!("{error}, or a file like embedded:bus.db"))),
             };
         };
@@ -141,7 +141,7 @@ impl FromStr for QueueUrl {
 impl BusUrl for QueueUrl {
     fn kept_in(self, file: PathBuf) -> Self {
         match self {
-            Self::Broker(address) => Self::Broker(address.kept_in(file)),
+            Self::Broker(address) => Self::Broker(Box::new(address.kept_in(file))),
             embedded @ Self::Embedded(_) => embedded,
         }
     }

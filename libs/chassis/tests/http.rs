@@ -25,7 +25,7 @@ use chassis::{
     },
     metrics,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -33,7 +33,6 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
-use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// For what takes no time, on a machine that is busy with other tests.
@@ -356,8 +355,9 @@ struct Neighbour;
 
 #[async_trait]
 impl Elsewhere for Neighbour {
-    async fn complete(&self, mut own: OpenApi) -> OpenApi {
-        own.info.description.as_mut().unwrap().push_str(" So does the neighbour.");
+    async fn complete(&self, mut own: Value) -> Value {
+        own["info"]["description"] =
+            format!("{} So does the neighbour.", own["info"]["description"].as_str().unwrap()).into();
         own
     }
 }

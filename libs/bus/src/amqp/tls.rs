@@ -61,9 +61,10 @@ impl Untrusted {
     pub(super) fn handshake(error: &io::Error) -> Self {
         let refused = |why: &dyn fmt::Display| Self(format!("the broker's certificate is refused: {why}"));
         match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-                refused(&"no authority that is trusted has signed it")
-            }
+            // The latter: of one that has the same name as a trusted one.
+            Some(rustls::Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            )) => refused(&"no authority that is trusted has signed it"),
             Some(rustls::Error::InvalidCertificate(why)) => refused(why),
             Some(rustls::Error::InvalidMessage(_)) => {
                 Self("the broker does not speak TLS at this port, and nothing is sent in the clear".to_owned())

@@ -4,6 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use axum::extract::State;
+use serde_json::Value;
 use utoipa::{
     IntoResponses,
     openapi::{
@@ -33,7 +34,9 @@ pub struct Interface {
 pub trait Elsewhere: Send + Sync + 'static {
     /// Adds to a service's own document what others say of theirs, or to its description what is missing. Asked whenever the
     /// document is, so it takes no longer than whoever opens a page would wait.
-    async fn complete(&self, own: OpenApi) -> OpenApi;
+    ///
+    /// Documents are JSON here, because utoipa writes some that it cannot read.
+    async fn complete(&self, own: Value) -> Value;
 }
 
 impl From<OpenApiRouter> for Interface {
@@ -60,7 +63,7 @@ fn tag(name: &str, description: &str) -> Tag {
 }
 
 /// Says of every operation that it may be answered like this, too.
-pub fn may_answer<R: IntoResponses>(document: &mut OpenApi) {
+fn may_answer<R: IntoResponses>(document: &mut OpenApi) {
     for operation in operations(document) {
         for (status, response) in R::responses() {
             operation.responses.responses.entry(status).or_insert(response);
@@ -91,13 +94,14 @@ fn operations(document: &mut OpenApi) -> impl Iterator<Item = &mut Operation> {
 /// The document of an interface, whole.
 #[derive(Clone)]
 pub(super) struct Document {
-    own: Arc<OpenApi>,
+    own: Arc<Value>,
     elsewhere: Option<Arc<dyn Elsewhere>>,
 }
 
 impl Document {
     pub(super) fn new(own: OpenApi, elsewhere: Option<Arc<dyn Elsewhere>>) -> Self {
-        Self { own: Arc::new(finished(own)), elsewhere }
+        let own = serde_json::to_value(finished(own)).expect("a document is plain data, which is always JSON");
+        Self { own: Arc::new(own), elsewhere }
     }
 }
 
@@ -110,10 +114,10 @@ impl Document {
     tag = "service",
     responses((status = OK, description = "OpenAPI 3.1.", body = Object))
 )]
-pub(super) async fn openapi(State(document): State<Document>) -> Json<OpenApi> {
-    let own = OpenApi::clone(&document.own);
+pub(super) async fn openapi(State(document): State<Document>) -> Json<Value> {
+    let own = Value::clone(&document.own);
     Json(match document.elsewhere {
-        Some(elsewhere) => finished(elsewhere.complete(own).await),
+        Some(elsewhere) => elsewhere.complete(own).await,
         None => own,
     })
 }

@@ -102,6 +102,12 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here; the log of this service says what.")
     }
 
+    /// 431: the headers of the request are longer than so many bytes together.
+    pub fn headers_too_large(max: usize) -> Self {
+        let detail = format!("The headers of the request are too long: {max} bytes are allowed together.");
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
+    }
+
     /// 502: who would have to answer did not, or not in a way that makes sense.
     pub fn bad_gateway(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, detail)

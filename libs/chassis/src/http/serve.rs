@@ -41,8 +41,8 @@ pub struct Limits {
     /// For a request's headers, counted from the connection's start or the end of the request before: also how long an idle
     /// connection is kept. 10 s.
     pub header_timeout: Duration,
-    /// Bytes of a request's headers; over it, 431. It is also what a connection buffers of what it reads and writes, so that
-    /// all connections together have 60 MiB at most. 64 KiB.
+    /// Bytes of a request's first line and headers; over it, 431. It is also about what a connection buffers of what it reads
+    /// and writes, so that all connections together have 60 MiB, or twice that at most. 64 KiB.
     pub header_bytes: usize,
     /// Without a byte of a request's body that a handler waits for. 15 s, then 408.
     pub body_stall: Duration,
@@ -146,6 +146,10 @@ impl Server {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response, Infallible> {
+        if head_bytes(&request) > self.limits.header_bytes {
+            // hyper refuses by itself only what does not fit into its buffer, of which it may have a little more.
+            return Ok(Problem::headers_too_large(self.limits.header_bytes).into_response());
+        }
         let asked = OriginalUri(request.uri().clone());
         let mut request =
             request.map(|body| Body::new(BoundedBody::new(body, self.limits.body_stall, self.limits.body_timeout)));
@@ -155,6 +159,15 @@ impl Server {
         // The panic hook has logged it.
         answer.unwrap_or_else(|_| Ok(Problem::logged_already().into_response()))
     }
+}
+
+/// About how long what came before the body was.
+fn head_bytes<B>(request: &Request<B>) -> usize {
+    /// What is around a name and its value, and around the parts of the first line: `: ` and the end of the line.
+    const AROUND: usize = 4;
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + AROUND);
+    target + headers.sum::<usize>()
 }
 
 /// The next connection. An error is of the connection (gone again) or of the process (too many open files); neither is a
