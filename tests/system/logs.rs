@@ -1,11 +1,13 @@
 //! Whatever others send, a line of a log is a line of the log, and no longer than bearable.
 
+use std::collections::BTreeSet;
+
 use lapin::{
     BasicProperties, Connection, ConnectionProperties,
     options::BasicPublishOptions,
     types::{AMQPValue, FieldTable},
 };
-use testkit::{Options, System, eventually, shared_broker_url, waiting_messages};
+use testkit::{Options, System, eventually, shared_broker_url};
 
 /// Begins lines, steers terminals, turns the direction of writing.
 const NASTY: &str = "a\nb\r\n{\"level\":\"ERROR\"}\u{1b}[2J\u{9b}31m\u{85}\u{2028}\u{2029}\u{202e}\u{0}z";
@@ -45,16 +47,14 @@ async fn lines_about_foreign_input(format: &str) -> Vec<String> {
     let name = serde_json::json!({"name": "seen \u{2028}\u{202e} as a name"});
     client.post(system.url_of("datagen", "/api/objects")).json(&name).send().await.unwrap();
 
-    let dead = format!("{}.dead", system.exchange());
+    // Only the last lines of a process are kept, and at this level there are many.
+    let mut lines = BTreeSet::new();
     eventually(async || {
-        let waiting = waiting_messages(&shared_broker_url(), &dead).await.unwrap().unwrap_or_default();
-        let lines = system.names().into_iter().flat_map(|name| system.process(&name).lines());
-        let logged = lines.filter(|line| line.contains("set aside")).count();
-        // What waits there may be taken on at once, what was logged stays.
-        if logged >= sent { Ok(()) } else { Err(format!("{logged} of {sent} were set aside, {waiting} wait")) }
+        lines.extend(system.names().into_iter().flat_map(|name| system.process(&name).lines()));
+        let logged = lines.iter().filter(|line| line.contains("set aside")).count();
+        if logged >= sent { Ok(()) } else { Err(format!("{logged} of {sent} were set aside")) }
     })
     .await;
-    let lines: Vec<String> = system.names().iter().flat_map(|name| system.process(name).lines()).collect();
     // Of statistics' own on standard output.
     let lines: Vec<String> = lines.into_iter().filter(|line| !line.is_empty()).collect();
     for line in &lines {

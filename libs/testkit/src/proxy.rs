@@ -264,11 +264,12 @@ mod tests {
     /// What is held back does not come within this.
     const SILENCE: Duration = Duration::from_millis(200);
 
-    /// A proxy, and both ends of a connection through it.
+    /// A proxy, both ends of a connection through it, and who takes the next one.
     struct Pair {
         proxy: Proxy,
         client: TcpStream,
         server: TcpStream,
+        listener: TcpListener,
     }
 
     async fn pair() -> Pair {
@@ -276,7 +277,7 @@ mod tests {
         let proxy = Proxy::start(listener.local_addr().unwrap().port()).await.unwrap();
         let client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
-        Pair { proxy, client, server }
+        Pair { proxy, client, server, listener }
     }
 
     /// What comes next: bytes, none at the end, or why not.
@@ -293,7 +294,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_carries_bytes_and_the_end_both_ways() {
-        let Pair { proxy, mut client, mut server } = pair().await;
+        let Pair { proxy, mut client, mut server, .. } = pair().await;
         client.write_all(b"there").await.unwrap();
         assert_eq!(heard(&mut server).await.unwrap(), b"there");
         server.write_all(b"back").await.unwrap();
@@ -309,7 +310,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_cut_is_reset_for_both_and_the_next_connection_works() {
-        let Pair { proxy, mut client, mut server } = pair().await;
+        let Pair { proxy, mut client, mut server, listener: _listener } = pair().await;
         assert_eq!(proxy.cut(), 1);
         for stream in [&mut client, &mut server] {
             assert_eq!(heard(stream).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
@@ -321,7 +322,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_slow_comes_later_and_in_order() {
-        let Pair { proxy, mut client, mut server } = pair().await;
+        let Pair { proxy, mut client, mut server, .. } = pair().await;
         proxy.set(Direction::ToServer, Flow::Slow(Duration::from_millis(50)));
         let began = Instant::now();
         client.write_all(b"first").await.unwrap();
@@ -333,7 +334,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_silent_holds_bytes_and_the_end_back_until_it_is_open() {
-        let Pair { proxy, mut client, mut server } = pair().await;
+        let Pair { proxy, mut client, mut server, .. } = pair().await;
         proxy.set_both(Flow::Silent);
         client.write_all(b"later").await.unwrap();
         client.shutdown().await.unwrap();
@@ -345,7 +346,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_silent_holds_the_sender_back_in_the_end() {
-        let Pair { proxy, mut client, server: _server } = pair().await;
+        let Pair { proxy, mut client, server: _server, .. } = pair().await;
         proxy.set(Direction::ToServer, Flow::Silent);
         let much = vec![0; 1 << 20];
         let mut sent = 0;
@@ -359,7 +360,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_half_closed_connection_carries_one_direction_and_stays_so() {
-        let Pair { proxy, mut client, mut server } = pair().await;
+        let Pair { proxy, mut client, mut server, .. } = pair().await;
         proxy.set(Direction::ToServer, Flow::Closed);
         assert_eq!(heard(&mut server).await.unwrap(), b"");
         server.write_all(b"back").await.unwrap();
@@ -371,7 +372,7 @@ mod tests {
 
     #[tokio::test]
     async fn behind_a_partition_there_is_nobody_until_it_is_over() {
-        let Pair { proxy, mut client, server: _server } = pair().await;
+        let Pair { proxy, mut client, server: _server, listener: _listener } = pair().await;
         proxy.partition();
         heard(&mut client).await.unwrap_err();
         let mut refused = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).await.unwrap();

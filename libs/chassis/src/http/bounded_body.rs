@@ -2,6 +2,10 @@
 
 use std::{
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -30,11 +34,35 @@ pub(super) struct BoundedBody {
     stalled: Option<Pin<Box<Sleep>>>,
     /// Set when somebody has begun to read.
     end: Option<Instant>,
+    progress: Progress,
+}
+
+/// How far a body was read.
+#[derive(Clone, Default)]
+pub(super) struct Progress(Arc<AtomicBool>);
+
+impl Progress {
+    /// Whether it was read to its end.
+    pub(super) fn is_whole(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn whole(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl BoundedBody {
     pub(super) fn new(inner: Incoming, stall: Duration, total: Duration) -> Self {
-        Self { inner, stall, total, stalled: None, end: None }
+        let progress = Progress::default();
+        if inner.is_end_stream() {
+            progress.whole();
+        }
+        Self { inner, stall, total, stalled: None, end: None, progress }
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 }
 
@@ -47,6 +75,9 @@ impl Body for BoundedBody {
         let end = *this.end.get_or_insert_with(|| Instant::now() + this.total);
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
             this.stalled = None;
+            if frame.is_none() || this.inner.is_end_stream() {
+                this.progress.whole();
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let stall = this.stall;

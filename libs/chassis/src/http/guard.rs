@@ -11,7 +11,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 use utoipa_axum::router::OpenApiRouter;
@@ -84,7 +84,7 @@ impl Guard {
     pub fn protect(&self, mut router: OpenApiRouter) -> OpenApiRouter {
         let Some(inner) = &self.0 else { return router };
         needs_token(router.get_openapi_mut());
-        router.layer(middleware::from_fn_with_state(Arc::clone(inner), check))
+        router.fallback(async || StatusCode::NOT_FOUND).layer(middleware::from_fn_with_state(Arc::clone(inner), check))
     }
 }
 
@@ -180,7 +180,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use axum::{Extension, Router, body::Body, routing::get};
-    use http::StatusCode;
     use tokio::time::advance;
     use tower::ServiceExt;
 

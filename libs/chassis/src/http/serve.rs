@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
-use http::Request;
+use http::{HeaderValue, Request, header::CONNECTION};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -151,13 +151,20 @@ impl Server {
             return Ok(Problem::headers_too_large(self.limits.header_bytes).into_response());
         }
         let asked = OriginalUri(request.uri().clone());
-        let mut request =
-            request.map(|body| Body::new(BoundedBody::new(body, self.limits.body_stall, self.limits.body_timeout)));
+        let body = |body| BoundedBody::new(body, self.limits.body_stall, self.limits.body_timeout);
+        let request = request.map(body);
+        let progress = request.body().progress();
+        let mut request = request.map(Body::new);
         // With the slash at its end, for whoever needs to know.
         request.extensions_mut().insert(asked);
         let answer = AssertUnwindSafe(self.app.clone().oneshot(request)).catch_unwind().await;
         // The panic hook has logged it.
-        answer.unwrap_or_else(|_| Ok(Problem::logged_already().into_response()))
+        let Ok(mut answer) = answer.unwrap_or_else(|_| Ok(Problem::logged_already().into_response()));
+        if !progress.is_whole() {
+            // The connection ends with what is left of the body; a client that was not told would use it for its next request.
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(answer)
     }
 }
 

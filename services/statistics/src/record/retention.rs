@@ -79,9 +79,17 @@ impl Record {
     /// # Errors
     /// If the file cannot be written now; nothing has changed then.
     pub async fn prune(&self, now: i64, retention: i64) -> sqlx::Result<Pruned> {
+        self.prune_for(MAX_TIME, now, retention).await
+    }
+
+    /// As [`Record::prune`], and a transaction deletes no more when it has taken so long.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn prune_for(&self, longest: Duration, now: i64, retention: i64) -> sqlx::Result<Pruned> {
         let due = now.saturating_sub(retention);
         let mut write = self.begin().await?;
-        let portion = prune(write.connection(), now, due).await?;
+        let portion = prune(write.connection(), now, due, Instant::now() + longest).await?;
         write.commit().await?;
         Ok(portion)
     }
@@ -98,8 +106,7 @@ impl Record {
     }
 }
 
-async fn prune(connection: &mut SqliteConnection, now: i64, due: i64) -> sqlx::Result<Pruned> {
-    let end = Instant::now() + MAX_TIME;
+async fn prune(connection: &mut SqliteConnection, now: i64, due: i64, end: Instant) -> sqlx::Result<Pruned> {
     let mut portion = Pruned::default();
     let ids: Vec<String> = sqlx::query_scalar(DUE).bind(due).bind(MAX_OBJECTS).fetch_all(&mut *connection).await?;
     if let Some(ids) = array(ids.iter())? {

@@ -275,6 +275,7 @@ async fn the_view_and_the_answer_say_the_same() {
         ("tasks in progress", &tasks["in_progress"]),
         ("tasks processed", &tasks["processed"]),
         ("tasks failed", &tasks["failed"]),
+        ("dead letters waiting", &answer["dead_letters"]["waiting"]),
         ("object mean ms", &durations["objects"]["mean"]),
         ("object p50 ms", &durations["objects"]["p50"]),
         ("object p95 ms", &durations["objects"]["p95"]),
@@ -303,7 +304,7 @@ async fn an_empty_record_has_figures_too() {
     assert_eq!(answer["durations_ms"]["tasks"]["p99"], Value::Null);
     assert_eq!(answer["rates"]["last_10_s"], json!({"objects": 0.0, "tasks": 0.0}));
     let view = site.fixture.number("SELECT count(*) FROM statistics").await;
-    assert_eq!(view, 17);
+    assert_eq!(view, 18);
 }
 
 #[tokio::test]

@@ -61,14 +61,15 @@ impl Announce for Remembers {
     }
 }
 
-struct Running {
+pub struct Running {
     remembers: Remembers,
-    news: Arc<Notify>,
+    pub news: Arc<Notify>,
     end: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
-fn run(fixture: &Fixture, refuse: &[usize]) -> Running {
+/// Announces until it is stopped; refuses these of what it is asked to, from 1.
+pub fn run(fixture: &Fixture, refuse: &[usize]) -> Running {
     let remembers = Remembers::default();
     remembers.0.lock().unwrap().refuse.extend(refuse);
     let (news, end) = (Arc::new(Notify::new()), CancellationToken::new());
