@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run run-services test chaos chaos-broken bench fuzz lint fmt audit images push check-containers validate-kubernetes
+.PHONY: help run run-services flow asyncapi test chaos chaos-broken bench fuzz lint fmt audit images push check-containers validate-kubernetes
 
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Cargo.toml)
 REVISION = $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
@@ -21,9 +21,18 @@ run: ## the whole system in one process, which needs nothing but Rust; the same 
 run-services: ## the four services on this machine, over a RabbitMQ of their own unless QUEUE_URL names one
 	@scripts/run
 
+flow: ## who publishes and who consumes what, as the code does it
+	@cargo run --quiet --package contract --locked -- flow
+
+asyncapi: ## writes asyncapi.json, the document of the bus, from the code; a test sees that it is up to date
+	@mkdir -p target
+	cargo run --quiet --package contract --locked -- asyncapi >target/asyncapi.json
+	mv target/asyncapi.json asyncapi.json
+
 test: ## all tests, with a RabbitMQ of their own
 	scripts/broker install
 	scripts/setup-tool perl >/dev/null
+	scripts/setup-tool pika >/dev/null
 	scripts/setup-tool sqlite3 >/dev/null
 	$(BUILD)
 	scripts/broker with auto cargo test --workspace --locked

@@ -163,7 +163,7 @@ fn to_headers(table: &FieldTable) -> Headers {
     table.inner().iter().map(|(name, value)| (name.to_string(), to_json(value))).collect()
 }
 
-fn to_amqp(value: &Value) -> AMQPValue {
+pub(super) fn to_amqp(value: &Value) -> AMQPValue {
     match value {
         Value::Null => AMQPValue::Void,
         Value::Bool(value) => AMQPValue::Boolean(*value),

@@ -1,13 +1,16 @@
 //! The topology as declarations of AMQP 0-9-1.
 
+use std::collections::BTreeMap;
+
 use lapin::{
     Channel, ErrorKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     protocol::{AMQPErrorKind, AMQPSoftError},
-    types::{AMQPValue, FieldTable},
+    types::{AMQPValue, FieldTable, ShortString},
 };
+use serde_json::Value;
 
-use super::link::LinkError;
+use super::{convert::to_amqp, link::LinkError};
 use crate::topology::{Binding, Exchange, ExchangeKind, Queue, QueueKind};
 
 /// Out of reach on purpose: the default of RabbitMQ 4 is 20 and then deletes, hand-backs included; -1
@@ -29,7 +32,9 @@ pub(super) async fn queue(channel: &Channel, queue: &Queue) -> lapin::Result<()>
         exchange(channel, dead_letters).await?;
     }
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(queue.name.as_str().into(), durable, arguments(&queue.kind)).await?;
+    let arguments: BTreeMap<ShortString, AMQPValue> =
+        arguments(&queue.kind).iter().map(|(name, value)| ((*name).into(), to_amqp(value))).collect();
+    channel.queue_declare(queue.name.as_str().into(), durable, arguments.into()).await?;
     bind(channel, &queue.name, &queue.bindings).await
 }
 
@@ -77,18 +82,17 @@ async fn bind(channel: &Channel, queue: &str, bindings: &[Binding]) -> lapin::Re
     Ok(())
 }
 
-/// Everything that correctness needs. At-least-once dead-lettering takes all three of an exchange, the
-/// strategy and reject-publish, else it is silently at-most-once
+/// The arguments of a queue: everything that correctness needs. At-least-once dead-lettering takes all three of an exchange,
+/// the strategy and reject-publish, else it is silently at-most-once
 /// ([quorum queues](https://www.rabbitmq.com/docs/quorum-queues#dead-lettering)).
-fn arguments(kind: &QueueKind) -> FieldTable {
-    let text = |value: &str| AMQPValue::LongString(value.into());
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), text("quorum"));
-    arguments.insert("x-delivery-limit".into(), DELIVERY_LIMIT.into());
+pub fn arguments(kind: &QueueKind) -> Vec<(&'static str, Value)> {
+    let mut arguments = vec![("x-queue-type", Value::from("quorum")), ("x-delivery-limit", DELIVERY_LIMIT.into())];
     let mut dead_letters_go_to = |exchange: &str| {
-        arguments.insert("x-dead-letter-exchange".into(), text(exchange));
-        arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
-        arguments.insert("x-overflow".into(), text("reject-publish"));
+        arguments.extend([
+            ("x-dead-letter-exchange", exchange.into()),
+            ("x-dead-letter-strategy", "at-least-once".into()),
+            ("x-overflow", "reject-publish".into()),
+        ]);
     };
     match kind {
         QueueKind::Work { dead_letters } => dead_letters_go_to(&dead_letters.name),
@@ -96,7 +100,7 @@ fn arguments(kind: &QueueKind) -> FieldTable {
             // The exchange that knows every queue by its name.
             dead_letters_go_to("");
             let milliseconds = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
-            arguments.insert("x-message-ttl".into(), milliseconds.into());
+            arguments.push(("x-message-ttl", milliseconds.into()));
         }
         QueueKind::DeadLetters => {}
     }

@@ -28,7 +28,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::address::{Address, InvalidAddress, read_address};
+pub use self::{
+    address::{Address, InvalidAddress, read_address},
+    declare::arguments,
+};
 use self::{
     consumer::AmqpSubscription,
     link::Link,

@@ -1,6 +1,7 @@
 //! `OBJECT_CREATED`: datagen accepted an object. To distributor and statistics.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -25,14 +26,14 @@ pub fn check_parameters(parameters: &Parameters) -> Result<(), InvalidEvent> {
 }
 
 /// An object was accepted; carries it whole.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ObjectCreated {
     /// The object.
     pub object: Object,
 }
 
 /// One unit of submitted data.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Object {
     /// Names the object for ever.
     pub id: ObjectId,
@@ -46,6 +47,7 @@ pub struct Object {
     /// What it is to be done to.
     pub data: Json,
     /// Into how many tasks it is split, if it has as many elements: 1 to [`MAX_TASKS`].
+    #[schemars(range(min = 1, max = MAX_TASKS))]
     pub tasks: u32,
     /// How long it may take, from its acceptance, before it is closed as timed out.
     pub deadline_ms: Milliseconds,

@@ -1,5 +1,6 @@
 //! `OBJECT_FINISHED`: statistics closed an object. To whoever follows on.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -13,7 +14,7 @@ pub const MAX_INLINE_RESULT_BYTES: usize = 64 * 1024;
 pub const MAX_ERRORS: usize = 100;
 
 /// All parts of an object are accounted for, or its deadline passed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Body", into = "Body")]
 pub struct ObjectFinished {
     /// The object.
@@ -54,7 +55,7 @@ pub enum ObjectResult {
 }
 
 /// Why a part, or the whole, did not succeed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskError {
     /// The part, from 0; none if the whole failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,25 +86,49 @@ impl Event for ObjectFinished {
 }
 
 /// The event as it is written: flat.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(
+    rename = "ObjectFinished",
+    description = "All parts of an object are accounted for, or its deadline passed.",
+    extend("oneOf" = [
+        {
+            "properties": {"outcome": {"const": "succeeded"}},
+            "anyOf": [
+                {"required": ["result"]},
+                {"properties": {"result_bytes": {"type": "integer"}}, "required": ["result_bytes"]},
+            ],
+        },
+        {"properties": {"outcome": {"enum": ["failed", "timed_out"]}}},
+    ])
+)]
 struct Body {
+    /// The object.
     object_id: ObjectId,
+    /// What was done to it.
     operation: OperationName,
+    /// How it ended.
     outcome: Outcome,
+    /// The gathered result, if it succeeded and the result is short.
     #[serde(default, deserialize_with = "Json::present", skip_serializing_if = "Option::is_none")]
     result: Option<Json>,
+    /// The length of a result that is too long to travel, in bytes of JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     result_bytes: Option<u64>,
+    /// Where that is read, relative to the system's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     result_location: Option<String>,
+    /// Why it did not succeed; the record may have more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     errors: Option<Vec<TaskError>>,
+    /// From its acceptance to its last part's end.
     duration_ms: Milliseconds,
+    /// 0 at first; raised when a replay turns the outcome and it is announced again.
     revision: u32,
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 enum Outcome {
     Succeeded,
     Failed,

@@ -1,5 +1,6 @@
 //! `TASK_CREATED`: distributor split off one part. To a processor and statistics.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -10,22 +11,24 @@ use super::{Event, EventId, InvalidEvent, Json, ObjectId, OperationName, Paramet
 pub const MAX_TASKS: u32 = 10_000;
 
 /// There is one part to execute.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskCreated {
     /// The task.
     pub task: Task,
 }
 
 /// One part of an object, to execute.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Task {
     /// Follows from the object and the place in the split.
     pub id: TaskId,
     /// The object that was split.
     pub object_id: ObjectId,
     /// Which part this is, from 0.
+    #[schemars(range(max = MAX_TASKS - 1))]
     pub part: u32,
     /// Into how many parts the object was split.
+    #[schemars(range(min = 1, max = MAX_TASKS))]
     pub parts: u32,
     /// What is to be done to the part.
     pub operation: OperationName,

@@ -1,12 +1,13 @@
 //! `TASK_FINISHED`: a processor's attempt had an outcome that counts. To statistics.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Attempt, Event, EventId, InvalidEvent, Json, Milliseconds, ObjectId, OperationName, TaskId};
+use super::{Attempt, Event, EventId, InvalidEvent, Json, MAX_TASKS, Milliseconds, ObjectId, OperationName, TaskId};
 
 /// A task has its outcome. When, is the event's own time.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Body", into = "Body")]
 pub struct TaskFinished {
     /// The attempt that brought the outcome.
@@ -52,26 +53,49 @@ impl Event for TaskFinished {
 }
 
 /// The event as it is written: flat.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(
+    rename = "TaskFinished",
+    description = "A task has its outcome. When, is the event's own time.",
+    extend("oneOf" = [
+        {"properties": {"outcome": {"const": "succeeded"}}, "required": ["result"]},
+        {"properties": {"outcome": {"const": "failed"}, "error": {"type": "string"}}, "required": ["error"]},
+    ])
+)]
 struct Body {
+    /// The task.
     task_id: TaskId,
+    /// The object whose part it is.
     object_id: ObjectId,
+    /// Which part, from 0.
+    #[schemars(range(max = MAX_TASKS - 1))]
     part: u32,
+    /// Of how many.
+    #[schemars(range(min = 1, max = MAX_TASKS))]
     parts: u32,
+    /// What was done.
     operation: OperationName,
+    /// 0 at first; raised by each replay of a dead letter.
     round: u32,
+    /// From 1, counted anew in each round.
     attempt: u32,
+    /// Who made the attempt.
     processor: String,
+    /// How it ended.
     outcome: Outcome,
+    /// The partial result, if it succeeded.
     #[serde(default, deserialize_with = "Json::present", skip_serializing_if = "Option::is_none")]
     result: Option<Json>,
+    /// The reason, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// How long the attempt took.
     duration_ms: Milliseconds,
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 enum Outcome {
     Succeeded,
     Failed,

@@ -1,25 +1,28 @@
 //! `TASK_STARTED`: a processor began an attempt. To statistics.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Event, EventId, InvalidEvent, ObjectId, OperationName, TaskId, check_place};
+use super::{Event, EventId, InvalidEvent, MAX_TASKS, ObjectId, OperationName, TaskId, check_place};
 
 /// An attempt began. When, is the event's own time.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct TaskStarted(pub Attempt);
 
 /// One try of a task that ends by an outcome; a crash repeats it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
     /// The task.
     pub task_id: TaskId,
     /// The object whose part it is.
     pub object_id: ObjectId,
     /// Which part, from 0.
+    #[schemars(range(max = MAX_TASKS - 1))]
     pub part: u32,
     /// Of how many.
+    #[schemars(range(min = 1, max = MAX_TASKS))]
     pub parts: u32,
     /// What is done.
     pub operation: OperationName,

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::value::RawValue;
 
@@ -10,8 +11,9 @@ pub type Parameters = serde_json::Map<String, serde_json::Value>;
 
 /// The name of an operation, and so a word of a routing key: 1 to 64 of `a`–`z`, `0`–`9`, `-` and
 /// `_`, beginning with a letter or a digit.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(extend("pattern" = "^[a-z0-9][a-z0-9_-]{0,63}$"))]
 pub struct OperationName(String);
 
 impl OperationName {
@@ -59,9 +61,9 @@ impl<'de> Deserialize<'de> for OperationName {
 }
 
 /// A span of time in milliseconds with a fraction: finite, not negative, at most 100 years.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Milliseconds(f64);
+pub struct Milliseconds(#[schemars(range(min = 0.0, max = Milliseconds::MAX))] f64);
 
 impl Milliseconds {
     /// 100 years: what is longer is a mistake, and would overflow sums of microseconds.
@@ -104,7 +106,7 @@ impl<'de> Deserialize<'de> for Milliseconds {
 /// JSON that travels as it is: checked to be JSON, but not taken apart until someone needs it.
 ///
 /// So numbers keep all their digits, and whoever only passes data on does not pay for parsing it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Json(Box<RawValue>);
 
