@@ -11,6 +11,7 @@ mod dead_letters;
 mod deadlines;
 mod failures;
 mod first_object;
+mod foreign;
 mod frozen;
 mod full_disks;
 mod kit;
