@@ -2,10 +2,11 @@
 
 use std::{env, process::ExitCode, time::Duration};
 
-use chassis::config::EXIT_CONFIG;
 use clap::Args;
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header::RETRY_AFTER};
 use serde_json::Value;
+
+use crate::failure::{EXIT_NO, EXIT_UNAVAILABLE, EXIT_USAGE};
 
 /// Where a system on this machine listens, unless it is told otherwise.
 const DEFAULT_URL: &str = "http://localhost:8000";
@@ -13,9 +14,8 @@ const DEFAULT_URL: &str = "http://localhost:8000";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take: what concerns thousands of dead letters takes some seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
-/// The system cannot be reached, or cannot answer now (`EX_UNAVAILABLE` of
-/// [sysexits](https://man.freebsd.org/cgi/man.cgi?sysexits)).
-const EXIT_UNAVAILABLE: u8 = 69;
+/// The longest that it is waited because the system says so.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// What the commands that ask a system say of their exit codes.
 pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 the system says no, 64 wrong usage, 69 the system cannot be reached.\n\
@@ -57,22 +57,49 @@ pub enum ClientError {
         /// Why.
         reason: String,
     },
+    /// It was there, and what has become of the request is not known.
+    #[error("{url} did not answer to the end: {reason}")]
+    Lost {
+        /// Where.
+        url: Url,
+        /// Why.
+        reason: String,
+    },
     /// It answers that it cannot now.
     #[error("not now: {0}")]
     Unavailable(String),
+    /// It answers that it cannot now, and when it may.
+    #[error("not now: {detail}")]
+    Later {
+        /// Why not.
+        detail: String,
+        /// When to ask again.
+        after: Duration,
+    },
     /// It answers no, and why.
     #[error("{0}")]
     Refused(String),
+    /// It answers that there is no such thing.
+    #[error("{0}")]
+    Missing(String),
 }
 
 impl ClientError {
     /// What the process ends with.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::BadAddress { .. } => EXIT_CONFIG,
-            Self::Unreachable { .. } | Self::Unavailable(_) => EXIT_UNAVAILABLE,
-            Self::Refused(_) => 1,
+            Self::BadAddress { .. } => EXIT_USAGE,
+            _ if self.may_pass() => EXIT_UNAVAILABLE,
+            _ => EXIT_NO,
         })
+    }
+
+    /// Whether the same request may have another answer in a moment.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Lost { .. } | Self::Unavailable(_) | Self::Later { .. } => true,
+            Self::BadAddress { .. } | Self::Refused(_) | Self::Missing(_) => false,
+        }
     }
 }
 
@@ -108,33 +135,83 @@ impl Client {
         query: &[(&str, String)],
         body: Option<&Value>,
     ) -> Result<Value, ClientError> {
-        let mut url = self.url.join(path).map_err(|error| self.unreachable(error.to_string()))?;
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        let mut request = self.http.request(method, url);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
+        let mut request = self.request(method, path, query)?;
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = request.send().await.map_err(|error| self.unreachable(innermost(&error)))?;
-        let status = answer.status();
-        let text = answer.text().await.map_err(|error| self.unreachable(innermost(&error)))?;
-        let answer: Option<Value> = serde_json::from_str(&text).ok();
-        if status.is_success() {
-            return answer.ok_or_else(|| ClientError::Refused(format!("{} answers what is no JSON", self.url)));
+        self.answer(request).await
+    }
+
+    /// A request with the token; what it carries is added, and then it is for [`answer`](Self::answer) or [`send`](Self::send).
+    ///
+    /// # Errors
+    /// If the path is none.
+    pub fn request(&self, method: Method, path: &str, query: &[(&str, String)]) -> Result<RequestBuilder, ClientError> {
+        let mut url = self.url.join(path).map_err(|error| ClientError::Refused(format!("{path}: {error}")))?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
         }
-        let detail = answer.as_ref().and_then(|problem| problem["detail"].as_str());
-        let detail = detail.map_or_else(|| status.to_string(), str::to_owned);
-        Err(match status {
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-                ClientError::Unavailable(detail)
+        let request = self.http.request(method, url);
+        Ok(match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        })
+    }
+
+    /// The whole answer, which is JSON.
+    ///
+    /// # Errors
+    /// If there is none, or if it is no.
+    pub async fn answer(&self, request: RequestBuilder) -> Result<Value, ClientError> {
+        let answer = self.send(request).await?;
+        let text = answer.text().await.map_err(|error| self.lost(&error))?;
+        serde_json::from_str(&text).map_err(|_| self.not_ebs())
+    }
+
+    /// The answer, of which the body is still to be read.
+    ///
+    /// # Errors
+    /// If there is none, or if it is no.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let answer = request.send().await.map_err(|error| {
+            // Whoever cannot connect has sent nothing.
+            if error.is_connect() { self.unreachable(innermost(&error)) } else { self.lost(&error) }
+        })?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        let after = answer.headers().get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
+        let after = after.map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
+        let text = answer.text().await.map_err(|error| self.lost(&error))?;
+        let problem: Option<Value> = serde_json::from_str(&text).ok();
+        let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
+        let detail = detail.map_or_else(|| format!("{} answers {status}", self.url), str::to_owned);
+        Err(match (status, after) {
+            (StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS, Some(after)) => {
+                ClientError::Later { detail, after }
             }
-            StatusCode::UNAUTHORIZED => ClientError::Refused(format!("{detail} (API_TOKEN)")),
+            (
+                StatusCode::BAD_GATEWAY
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::GATEWAY_TIMEOUT,
+                _,
+            ) => ClientError::Unavailable(detail),
+            (StatusCode::UNAUTHORIZED, _) => ClientError::Refused(format!("{detail} (API_TOKEN)")),
+            (StatusCode::NOT_FOUND, _) => ClientError::Missing(detail),
             _ => ClientError::Refused(detail),
         })
+    }
+
+    /// The connection broke.
+    pub fn lost(&self, error: &reqwest::Error) -> ClientError {
+        ClientError::Lost { url: self.url.clone(), reason: innermost(error) }
+    }
+
+    /// Something else listens there.
+    pub fn not_ebs(&self) -> ClientError {
+        ClientError::Refused(format!("{} answers what EBS never does: is it another program?", self.url))
     }
 
     fn unreachable(&self, reason: String) -> ClientError {

@@ -7,6 +7,8 @@ mod buses;
 mod cli;
 mod client;
 mod commands;
+mod failure;
+mod output;
 mod settings;
 mod up;
 mod welcome;

@@ -1,10 +1,6 @@
 //! `ebs dead-letters`: what was set aside, and what is to become of it.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::{fmt::Write as _, process::ExitCode};
 
 use clap::{Args, Subcommand, ValueEnum};
 use reqwest::Method;
@@ -12,11 +8,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     client::{Address, Client, ClientError, EXIT_CODES},
+    failure::{Failure, end},
+    output::{self, Cell, Column, Format, Table, clock, harmless},
     up::NAME,
 };
-
-/// More of a reason than this does not fit into a line, in characters; `show` has it all.
-const SHOWN_REASON_CHARS: usize = 80;
 
 /// Shows, replays and discards what was set aside.
 #[derive(Debug, Args)]
@@ -26,9 +21,8 @@ pub struct DeadLetters {
     command: Command,
     #[command(flatten)]
     address: Address,
-    /// Prints what the system answers, as JSON
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 #[derive(Debug, Subcommand)]
@@ -106,17 +100,21 @@ struct Which {
 
 /// Does what is asked for.
 pub async fn main(arguments: DeadLetters) -> ExitCode {
-    let client = match Client::of(&arguments.address) {
-        Ok(client) => client,
-        Err(error) => return failed(&error),
-    };
-    let json = arguments.json;
+    end(run(arguments).await)
+}
+
+async fn run(arguments: DeadLetters) -> Result<ExitCode, Failure> {
+    let client = Client::of(&arguments.address)?;
+    let format = arguments.format;
     match arguments.command {
-        Command::List(listing) => told(list(&client, &listing).await, json, shown_list),
-        Command::Show { id } => told(client.ask(Method::GET, &path_of(&id), &[], None).await, json, shown_one),
-        Command::Replay(which) => settle(&client, which, json, &REPLAY).await,
-        Command::Discard(which) => settle(&client, which, json, &DISCARD).await,
+        Command::List(listing) => format.print(&list(&client, &listing).await?, shown_list)?,
+        Command::Show { id } => {
+            format.print(&client.ask(Method::GET, &path_of(&id), &[], None).await?, shown_one)?;
+        }
+        Command::Replay(which) => return settle(&client, which, format, &REPLAY).await,
+        Command::Discard(which) => return settle(&client, which, format, &DISCARD).await,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// How something is done with dead letters.
@@ -158,7 +156,7 @@ fn said<const N: usize>(pairs: [(&'static str, Option<String>); N]) -> Vec<(&'st
 }
 
 /// By ids one by one, so that each has an answer of its own; else all in one request.
-async fn settle(client: &Client, which: Which, json: bool, deed: &Deed) -> ExitCode {
+async fn settle(client: &Client, which: Which, format: Format, deed: &Deed) -> Result<ExitCode, Failure> {
     if which.ids.is_empty() {
         let all = which.all.then(|| "true".to_owned());
         let Which { cause, operation, queue, object, .. } = which;
@@ -168,53 +166,29 @@ async fn settle(client: &Client, which: Which, json: bool, deed: &Deed) -> ExitC
             let mut body: Map<String, Value> =
                 pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
             body.extend(all.map(|_| ("all".to_owned(), true.into())));
-            client.ask(deed.method.clone(), &path, &[], Some(&body.into())).await
+            client.ask(deed.method.clone(), &path, &[], Some(&body.into())).await?
         } else {
             let query: Vec<_> = pairs.into_iter().chain(all.map(|all| ("all", all))).collect();
-            client.ask(deed.method.clone(), &path, &query, None).await
+            client.ask(deed.method.clone(), &path, &query, None).await?
         };
-        return told(answer, json, |answer| shown_counts(answer, deed));
+        format.print(&answer, |answer| shown_counts(answer, deed))?;
+        return Ok(ExitCode::SUCCESS);
     }
     let mut worst = None;
     for id in &which.ids {
         let answer = client.ask(deed.method.clone(), &format!("{}{}", path_of(id), deed.path), &[], None).await;
         match answer {
-            Ok(answer) => print(&if json { pretty(&answer) } else { format!("{id} is {}\n", deed.done) }),
+            Ok(answer) if format.json => output::print(&format!("{}\n", output::compact(&answer)))?,
+            Ok(_) => output::print(&format!("{id} is {}\n", deed.done))?,
+            // Whoever is not there now will not be for the next one either.
+            Err(error) if error.may_pass() => return Err(error.into()),
             Err(error) => {
-                let code = failed(&error);
-                // Whoever is not there now will not be for the next one either.
-                if !matches!(error, ClientError::Refused(_)) {
-                    return code;
-                }
-                worst = Some(code);
+                output::tell(&error.to_string());
+                worst = Some(error.exit_code());
             }
         }
     }
-    worst.unwrap_or(ExitCode::SUCCESS)
-}
-
-fn told(answer: Result<Value, ClientError>, json: bool, shown: impl Fn(&Value) -> String) -> ExitCode {
-    match answer {
-        Ok(answer) => {
-            print(&if json { pretty(&answer) } else { shown(&answer) });
-            ExitCode::SUCCESS
-        }
-        Err(error) => failed(&error),
-    }
-}
-
-fn failed(error: &ClientError) -> ExitCode {
-    eprintln!("{NAME}: {}", harmless(&error.to_string()));
-    error.exit_code()
-}
-
-/// Whoever reads may have read enough.
-fn print(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
-}
-
-fn pretty(value: &Value) -> String {
-    format!("{value:#}\n")
+    Ok(worst.unwrap_or(ExitCode::SUCCESS))
 }
 
 fn shown_counts(answer: &Value, deed: &Deed) -> String {
@@ -225,44 +199,68 @@ fn shown_counts(answer: &Value, deed: &Deed) -> String {
     shown
 }
 
+const GROUP: [Column; 6] = [
+    Column::number("count"),
+    Column::text("cause"),
+    Column::text("operation"),
+    Column::text("oldest").optional(2),
+    Column::text("newest").optional(1),
+    Column::text("reason").giving_way(),
+];
+
+const LETTER: [Column; 9] = [
+    Column::text("id"),
+    Column::text("state").optional(2),
+    Column::text("died at").optional(3),
+    Column::text("cause").optional(1),
+    Column::text("type").optional(7),
+    Column::text("operation").optional(4),
+    Column::text("object").optional(5),
+    Column::number("part").optional(6),
+    Column::text("reason").giving_way(),
+];
+
 fn shown_list(answer: &Value) -> String {
     let rows = |name: &str| answer[name].as_array().cloned().unwrap_or_default();
     let (groups, letters) = (rows("groups"), rows("dead_letters"));
     if letters.is_empty() {
         return "none\n".to_owned();
     }
-    let mut shown = table(&groups, &["count", "cause", "operation", "oldest", "newest", "reason"]);
-    shown.push('\n');
-    shown += &table(&letters, &["id", "state", "died_at", "cause", "type", "operation", "object_id", "part", "reason"]);
+    let mut by_reason = Table::new(GROUP);
+    for group in &groups {
+        let cell = |name: &str| Cell::value(&group[name]);
+        let time = |name: &str| clock(&group[name]).into();
+        by_reason.row([
+            cell("count"),
+            cell("cause"),
+            cell("operation"),
+            time("oldest"),
+            time("newest"),
+            cell("reason"),
+        ]);
+    }
+    let mut one_by_one = Table::new(LETTER);
+    for letter in &letters {
+        let cell = |name: &str| Cell::value(&letter[name]);
+        let (state, died_at) = (output::status(&letter["state"]), clock(&letter["died_at"]).into());
+        one_by_one.row([
+            cell("id"),
+            state,
+            died_at,
+            cell("cause"),
+            cell("type"),
+            cell("operation"),
+            cell("object_id"),
+            cell("part"),
+            cell("reason"),
+        ]);
+    }
+    let width = output::width();
+    let mut shown = format!("{}\n{}", by_reason.shown(width), one_by_one.shown(width));
     if let Some(next) = answer["next"].as_str() {
         let _ = writeln!(shown, "\nThere are more: --cursor {}", harmless(next));
     }
     shown
-}
-
-/// A line a row, the columns as wide as what is in them.
-fn table(rows: &[Value], columns: &[&str]) -> String {
-    let mut lines = vec![columns.iter().map(|name| name.to_uppercase().replace('_', " ")).collect::<Vec<_>>()];
-    lines.extend(rows.iter().map(|row| columns.iter().map(|name| cell(&row[*name])).collect()));
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
-    let line = |cells: &Vec<String>| {
-        let cells = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    lines.iter().map(line).collect()
-}
-
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) if text.chars().count() > SHOWN_REASON_CHARS => {
-            let shown: String = text.chars().take(SHOWN_REASON_CHARS - 1).collect();
-            format!("{}…", harmless(&shown).replace(['\n', '\t'], " "))
-        }
-        Value::String(text) => harmless(text).replace(['\n', '\t'], " "),
-        other => other.to_string(),
-    }
 }
 
 fn shown_one(letter: &Value) -> String {
@@ -278,12 +276,6 @@ fn shown_one(letter: &Value) -> String {
     }
     let _ = writeln!(shown, "\n{}", harmless(letter["body"].as_str().unwrap_or_default()));
     shown
-}
-
-/// What others wrote must not steer the terminal.
-fn harmless(text: &str) -> String {
-    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
-    text.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 #[cfg(test)]
