@@ -1,12 +1,14 @@
 //! The command line: what `ebs` can be asked for.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
 
 use chassis::{config::EXIT_CONFIG, healthcheck::healthcheck, process::exit_code, telemetry};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
-    commands::dead_letters::{self, DeadLetters},
+    commands::{completions, dead_letters, events, objects, operations, result, statistics, submit, totals},
+    failure::end,
+    output::heading,
     settings::{Flags, Settings},
     up::{self, NAME},
 };
@@ -23,9 +25,17 @@ struct Cli {
 enum Command {
     /// Runs the whole system in this process; what `ebs` alone does, too.
     Up(Flags),
+    Submit(submit::Submit),
+    Result(result::Arguments),
+    Objects(objects::Objects),
+    Operations(operations::Operations),
+    Totals(totals::Totals),
+    Statistics(statistics::Statistics),
+    Events(events::Events),
+    DeadLetters(dead_letters::DeadLetters),
     /// Asks the system that runs whether it is ready; where it listens is said as for `up`.
     Healthcheck(Flags),
-    DeadLetters(DeadLetters),
+    Completions(completions::Completions),
     /// Copies the record to FILE while the system runs: the copy is whole, checked, and there only when it is.
     #[command(after_help = BACKUP_HELP)]
     Backup {
@@ -62,9 +72,42 @@ a record, without --force, or it cannot be written; 74 reading or writing failed
 
 Keep the bus as it is: what is in it is merged on top.";
 
+/// The commands, as `ebs --help` shows them.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("Run it", &["up", "healthcheck", "backup", "restore"]),
+    ("Give it work", &["submit", "result", "operations"]),
+    ("See what happens", &["objects", "totals", "statistics", "events", "dead-letters"]),
+    ("And", &["completions", "help"]),
+];
+
+const TEMPLATE: &str = "{about-with-newline}\n{usage-heading} {usage}\n{after-help}\n{options}";
+
+const LAST_WORDS: &str = "\
+All but those that run it ask http://localhost:8000, or where --url or EBS_URL says; `ebs COMMAND --help` tells more.
+Without a command it is `ebs up`.
+
+Options:";
+
+/// The command line, with its commands in groups: clap has no groups of commands.
+fn command_line() -> clap::Command {
+    let mut command = Cli::command();
+    command.build();
+    let mut list = String::new();
+    for (group, names) in GROUPS {
+        let _ = writeln!(list, "\n{}", heading(&format!("{group}:")));
+        for name in names {
+            let about = command.find_subcommand(name).and_then(clap::Command::get_about);
+            let about = about.map(ToString::to_string).unwrap_or_default();
+            let _ = writeln!(list, "  {name:<12}  {}", about.split([';', ':']).next().unwrap_or_default());
+        }
+    }
+    Cli::command().help_template(TEMPLATE).after_help(format!("{list}\n{LAST_WORDS}"))
+}
+
 /// Does what the arguments say.
 pub async fn main() -> ExitCode {
-    let command = match Cli::try_parse() {
+    let parsed = command_line().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let command = match parsed {
         Ok(cli) => cli.command.unwrap_or_else(|| Command::Up(Flags::default())),
         Err(error) => {
             // For want of a terminal there is nobody to tell.
@@ -85,12 +128,20 @@ async fn perform(command: Command) -> Result<ExitCode, ExitCode> {
             exit_code(NAME, up::up(settings).await)
         }
         Command::Healthcheck(flags) => healthcheck(settings(&flags)?.listen()).await,
-        Command::DeadLetters(arguments) => dead_letters::main(arguments).await,
+        Command::Submit(arguments) => end(submit::run(arguments).await),
+        Command::Result(arguments) => end(result::run(arguments).await),
+        Command::Objects(arguments) => end(objects::run(arguments).await),
+        Command::Operations(arguments) => end(operations::run(arguments).await),
+        Command::Totals(arguments) => end(totals::run(arguments).await),
+        Command::Statistics(arguments) => end(statistics::run(arguments).await),
+        Command::Events(arguments) => end(events::run(arguments).await),
+        Command::DeadLetters(arguments) => end(dead_letters::run(arguments).await),
+        Command::Completions(arguments) => end(completions::run(&arguments, Cli::command())),
         Command::Backup { file, force, flags } => {
-            statistics::back_up(settings(&flags)?.statistics.database_url.path(), &file, force).await
+            ::statistics::back_up(settings(&flags)?.statistics.database_url.path(), &file, force).await
         }
         Command::Restore { file, force, flags } => {
-            statistics::bring_back(&file, settings(&flags)?.statistics.database_url.path(), force).await
+            ::statistics::bring_back(&file, settings(&flags)?.statistics.database_url.path(), force).await
         }
     })
 }
@@ -100,4 +151,26 @@ fn settings(flags: &Flags) -> Result<Settings, ExitCode> {
         eprintln!("{NAME}: {error}");
         ExitCode::from(EXIT_CONFIG)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_command_stands_in_one_group() {
+        let mut command = command_line();
+        command.clone().debug_assert();
+        command.build();
+        let known: BTreeSet<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        let grouped: Vec<&str> = GROUPS.into_iter().flat_map(|(_, names)| names).copied().collect();
+        assert_eq!(grouped.iter().copied().collect::<BTreeSet<_>>(), known);
+        assert_eq!(grouped.len(), known.len());
+        let help = command.clone().render_help().to_string();
+        for name in known {
+            assert!(help.contains(&format!("\n  {name} ")), "{name}: {help}");
+        }
+    }
 }

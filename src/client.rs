@@ -1,6 +1,6 @@
 //! The system, asked over HTTP by the commands that do not run it.
 
-use std::{env, process::ExitCode, time::Duration};
+use std::{env, fmt::Write as _, process::ExitCode, time::Duration};
 
 use clap::Args;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header::RETRY_AFTER};
@@ -92,6 +92,14 @@ impl ClientError {
             _ if self.may_pass() => EXIT_UNAVAILABLE,
             _ => EXIT_NO,
         })
+    }
+
+    /// How long the system wants to be left alone, if it says so.
+    pub fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::Later { after, .. } => Some(*after),
+            _ => None,
+        }
     }
 
     /// Whether the same request may have another answer in a moment.
@@ -219,6 +227,28 @@ impl Client {
     }
 }
 
+/// What was said of what can be said, as a query.
+pub fn said<const N: usize>(pairs: [(&'static str, Option<String>); N]) -> Vec<(&'static str, String)> {
+    pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// What people give for a part of a path, such that it is one part, whatever it is. No name or id has a `~`, which stands for
+/// nothing and for dots: those lead elsewhere even in escapes.
+pub fn segment(text: &str) -> String {
+    let mut segment = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'.' => segment.push('~'),
+            b'-' | b'_' => segment.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => segment.push(char::from(byte)),
+            _ => {
+                let _ = write!(segment, "%{byte:02X}");
+            }
+        }
+    }
+    if segment.is_empty() { "~".to_owned() } else { segment }
+}
+
 /// The cause without what the client says around it.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
@@ -233,6 +263,22 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn what_is_no_name_leads_nowhere_else() {
+        let client = Client::of(&Address { url: Some("http://host/ebs".to_owned()) }).unwrap();
+        for (text, leads_to) in [
+            ("word-frequencies", "word-frequencies"),
+            ("..", "~~"),
+            ("", "~"),
+            ("../objects?a=b#c", "~~%2Fobjects%3Fa%3Db%23c"),
+            ("a b", "a%20b"),
+            ("%2e%2e", "%252e%252e"),
+        ] {
+            let url = client.url.join(&format!("api/totals/{}", segment(text))).unwrap();
+            assert_eq!(url.as_str(), format!("http://host/ebs/api/totals/{leads_to}"));
+        }
+    }
 
     #[test]
     fn an_address_may_have_a_path_and_must_be_http() {

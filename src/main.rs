@@ -9,6 +9,8 @@ mod client;
 mod commands;
 mod failure;
 mod output;
+mod patience;
+mod progress;
 mod settings;
 mod up;
 mod welcome;

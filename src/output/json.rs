@@ -30,7 +30,7 @@ fn write_fitted(text: &mut String, value: &Value, columns: usize, indent: usize)
     let is_empty = matches!(value, Value::Array(items) if items.is_empty())
         || matches!(value, Value::Object(fields) if fields.is_empty());
     let inner = indent + 2;
-    let mut begin = |text: &mut String, first: bool, bracket: char| {
+    let begin = |text: &mut String, first: bool, bracket: char| {
         text.push(if first { bracket } else { ',' });
         let _ = write!(text, "\n{:inner$}", "");
     };

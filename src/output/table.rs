@@ -22,12 +22,13 @@ pub struct Column {
     gives_way: bool,
     /// The highest are left out first where there is no room for all.
     rank: u8,
+    min_width: usize,
 }
 
 impl Column {
     /// One of text, which must not be missing.
     pub const fn text(name: &'static str) -> Self {
-        Self { name, is_number: false, gives_way: false, rank: 0 }
+        Self { name, is_number: false, gives_way: false, rank: 0, min_width: 0 }
     }
 
     /// One of numbers, which end below one another.
@@ -39,6 +40,12 @@ impl Column {
     #[must_use]
     pub const fn giving_way(self) -> Self {
         Self { gives_way: true, ..self }
+    }
+
+    /// It is as wide as this in any case, so that several tables look like one.
+    #[must_use]
+    pub const fn at_least(self, text: &str) -> Self {
+        Self { min_width: text.len(), ..self }
     }
 
     /// It is left out where there is no room for it; the highest first.
@@ -124,7 +131,7 @@ impl Table {
     fn widths(&self, width: Option<usize>) -> Vec<Option<usize>> {
         let natural = |(at, column): (usize, &Column)| {
             let cells = self.rows.iter().map(|row| measure_text_width(&row[at].text)).max().unwrap_or_default();
-            Some(cells.max(measure_text_width(column.name)))
+            Some(cells.max(measure_text_width(column.name)).max(column.min_width))
         };
         let mut widths: Vec<Option<usize>> = self.columns.iter().enumerate().map(natural).collect();
         let Some(available) = width else { return widths };

@@ -1,0 +1,134 @@
+//! `ebs statistics`: the figures, once or as they change.
+
+mod shown;
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use console::Term;
+use jiff::Zoned;
+use reqwest::Method;
+use serde_json::Value;
+use tokio::{signal::ctrl_c, time::sleep};
+
+use crate::{
+    client::{Address, Client, ClientError},
+    failure::Failure,
+    output::{self, Format, compact, one_line, seconds},
+    patience::Patience,
+};
+
+/// How often the figures are asked for, unless it is said.
+const DEFAULT_PAUSE: &str = "1";
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+
+const HELP: &str = "\
+--watch goes on until Ctrl-C: in place on a terminal, else, or with --json, a line each time. It goes on, too, when the
+system goes away, and says so.
+
+Exit codes: 0 done, 1 the system says no, 64 wrong usage, 69 the system cannot be reached (with --watch: at first).
+A token, if the system wants one, is taken from API_TOKEN.";
+
+/// Shows what has happened so far: counts, rates and durations
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct Statistics {
+    /// Shows them every so many seconds, or a time like 250ms [default: every second]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = DEFAULT_PAUSE)]
+    watch: Option<Patience>,
+    #[command(flatten)]
+    address: Address,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Shows them.
+///
+/// # Errors
+/// If the system says no, or is not there at first.
+pub async fn run(arguments: Statistics) -> Result<ExitCode, Failure> {
+    let client = Client::of(&arguments.address)?;
+    let first = ask(&client).await?;
+    let Some(pause) = arguments.watch else {
+        arguments.format.print(&first, |answer| shown::all(answer, output::width()))?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    tokio::select! {
+        ended = watch(&client, first, pause.duration().max(MIN_PAUSE), arguments.format) => ended?,
+        // For want of a signal nobody can end it so.
+        Ok(()) = ctrl_c() => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn ask(client: &Client) -> Result<Value, ClientError> {
+    client.ask(Method::GET, "api/statistics", &[], None).await
+}
+
+async fn watch(client: &Client, first: Value, pause: Duration, format: Format) -> Result<(), Failure> {
+    let mut answer = Ok(first.clone());
+    let mut last = first;
+    let mut away_since: Option<Instant> = None;
+    let mut screen = Screen::default();
+    let in_place = output::width().is_some() && !format.json;
+    loop {
+        let told = match answer {
+            Ok(figures) => {
+                last = figures;
+                let back = away_since.take().map(|_| "the system is back".to_owned());
+                back.filter(|_| !in_place)
+            }
+            Err(error) if ClientError::may_pass(&error) => {
+                let since = *away_since.get_or_insert_with(Instant::now);
+                if in_place {
+                    Some(format!("{error}; tried again since {}", seconds(since.elapsed().as_secs_f64())))
+                } else {
+                    (since.elapsed() < pause).then(|| format!("{error}; going on when it is back"))
+                }
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if in_place {
+            screen.show(&last, told.as_deref(), pause)?;
+        } else {
+            if let Some(told) = told {
+                output::tell(&told);
+            }
+            if away_since.is_none() {
+                output::print(&if format.json { compact(&last) + "\n" } else { shown::line(&last) })?;
+            }
+        }
+        sleep(pause).await;
+        answer = ask(client).await;
+    }
+}
+
+/// What stands on the terminal, to be replaced.
+#[derive(Default)]
+struct Screen {
+    lines: usize,
+}
+
+impl Screen {
+    fn show(&mut self, figures: &Value, told: Option<&str>, pause: Duration) -> Result<(), Failure> {
+        let (rows, columns) = Term::stdout().size();
+        let head =
+            format!("{}, every {}; Ctrl-C ends it", Zoned::now().strftime("%H:%M:%S"), seconds(pause.as_secs_f64()));
+        let mut text = format!("{head}\n\n{}", shown::all(figures, output::width()));
+        if let Some(told) = told {
+            text +=
+                &format!("\n{}\n", output::style_of("failed").apply_to(output::cut(&one_line(told), columns.into())));
+        }
+        // What does not fit cannot be replaced.
+        let lines: Vec<&str> = text.lines().take(usize::from(rows).saturating_sub(1)).collect();
+        let back = if self.lines > 0 { format!("\u{1b}[{}F", self.lines) } else { String::new() };
+        let replaced: String = lines.iter().map(|line| format!("{line}\u{1b}[K\n")).collect();
+        self.lines = lines.len();
+        // In one piece, so that it does not flicker.
+        output::print(&format!("{back}{replaced}\u{1b}[J"))?;
+        Ok(())
+    }
+}

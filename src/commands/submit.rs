@@ -1,0 +1,237 @@
+//! `ebs submit`: submits an object, or many.
+
+mod bulk;
+mod lines;
+mod once;
+mod source;
+
+use std::{path::PathBuf, process::ExitCode, str::FromStr};
+
+use chassis::config::Span;
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use crate::{
+    client::{Address, Client},
+    commands::result,
+    failure::{EXIT_NO, Failure},
+    output::{self, Format},
+    patience::Patience,
+};
+
+const HELP: &str = "\
+What is submitted is
+  nothing said      a generated text, whose words are counted
+  --data X, or -    for word-frequencies (the operation if none is named) a text as it stands; for others JSON if it is
+                    JSON, else a text
+  FILE.json         the JSON in it, as the data of one object
+  FILE.ndjson       (or .jsonl) many objects, one a line: {\"operation\": \"plusone\", \"data\": [1, 2], \"name\": \"one\"}
+                    with the same members as POST /api/objects has
+  any other FILE    the text in it
+--format says it where the name does not.
+
+Prints the id of the object, and with --wait its result. Of many it prints how many were accepted, and which were not;
+with --json what the system says of them, ids included, line by line.
+
+An object is submitted with an Idempotency-Key, and again with the same one for up to a minute when the answer was lost
+or the system says that it cannot now: however often that is, it is one object.
+
+Exit codes: 0 accepted (with --wait: succeeded), 1 refused (with --wait: or failed; of many: one of them), 64 wrong usage,
+66 FILE cannot be read, 69 the system cannot be reached, 75 not finished in time. A token, if the system wants one, is
+taken from API_TOKEN.
+
+Examples:
+  ebs submit README.md --wait
+  ebs submit --operation pow --parameters '{\"exponent\": 3}' --data '[0, 1, 2]' --wait
+  generate | ebs submit --format ndjson -";
+
+/// Submits an object, or many, to be processed
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct Submit {
+    /// What is submitted; - is standard input
+    #[arg(conflicts_with = "data")]
+    file: Option<PathBuf>,
+    /// What is submitted, itself
+    #[arg(long, value_name = "JSON_OR_TEXT", allow_hyphen_values = true)]
+    data: Option<String>,
+    /// What FILE, or the data, is [default: as said below]
+    #[arg(long, value_enum)]
+    format: Option<Kind>,
+    /// What is done to it [default: word-frequencies]; `ebs operations` lists them
+    #[arg(long, value_name = "NAME")]
+    operation: Option<String>,
+    /// The operation's parameters: a JSON object
+    #[arg(long, value_name = "JSON")]
+    parameters: Option<String>,
+    /// Into how many tasks it is split
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    tasks: Option<u32>,
+    /// What people call it
+    #[arg(long)]
+    name: Option<String>,
+    /// How long it may take before it is given up: a time like 30s or 24h
+    #[arg(long, value_name = "TIME")]
+    deadline: Option<Span>,
+    /// Makes it the same object as one that was submitted with the same key [default: a new one]
+    #[arg(long, value_name = "IDEMPOTENCY_KEY")]
+    key: Option<String>,
+    /// Waits until it has finished, but no longer than so many seconds, or a time like 5m, and prints the result
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "")]
+    wait: Option<Wait>,
+    #[command(flatten)]
+    address: Address,
+    #[command(flatten)]
+    output: Format,
+}
+
+/// What the bytes that are submitted are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// A text
+    Text,
+    /// JSON, the data of one object
+    Json,
+    /// Many objects, one a line, each in JSON
+    Ndjson,
+}
+
+/// What follows `--wait`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wait {
+    /// Nothing: however long it takes.
+    Long,
+    /// No longer than that.
+    AtMost(Patience),
+    /// What is no time must be the file.
+    File(PathBuf),
+}
+
+impl FromStr for Wait {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text.parse() {
+            _ if text.is_empty() => Self::Long,
+            Ok(patience) => Self::AtMost(patience),
+            Err(_) => Self::File(text.into()),
+        })
+    }
+}
+
+impl Submit {
+    /// `--wait FILE` is `--wait` and FILE.
+    fn sorted(mut self) -> Result<Self, Failure> {
+        if let Some(Wait::File(file)) = self.wait {
+            if self.file.is_some() || self.data.is_some() {
+                return Err(Failure::usage(format!(
+                    "--wait {}: expected seconds, or a time like 250ms, 5m or 24h",
+                    file.display()
+                )));
+            }
+            self.file = Some(file);
+            self.wait = Some(Wait::Long);
+        }
+        Ok(self)
+    }
+
+    /// What has no meaning for many objects.
+    fn only_for_one(&self) -> Option<&'static str> {
+        [
+            ("--operation", self.operation.is_some()),
+            ("--parameters", self.parameters.is_some()),
+            ("--tasks", self.tasks.is_some()),
+            ("--name", self.name.is_some()),
+            ("--deadline", self.deadline.is_some()),
+            ("--wait", self.wait.is_some()),
+            ("--key", self.key.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(flag, is_given)| is_given.then_some(flag))
+    }
+}
+
+/// Submits.
+///
+/// # Errors
+/// If it is not accepted; with `--wait`, if it does not succeed in time.
+pub async fn run(arguments: Submit) -> Result<ExitCode, Failure> {
+    let arguments = arguments.sorted()?;
+    let client = Client::of(&arguments.address)?;
+    if source::kind(&arguments) == Some(Kind::Ndjson) {
+        if let Some(flag) = arguments.only_for_one() {
+            return Err(Failure::usage(format!("{flag} is for one object; of many, each line says its own")));
+        }
+        return bulk::submit(&client, source::lines(&arguments)?, arguments.output).await;
+    }
+    let body = source::submission(&arguments)?;
+    let accepted = once::submit(&client, body, arguments.key.as_deref()).await?;
+    let id = accepted["id"].as_str().ok_or_else(|| client.not_ebs())?;
+    match arguments.wait {
+        None => arguments.output.print(&accepted, |_| format!("{}\n", output::one_line(id)))?,
+        Some(wait) => {
+            if !arguments.output.json {
+                output::print(&format!("{}\n", output::one_line(id)))?;
+            }
+            let timeout = if let Wait::AtMost(patience) = wait { Some(patience) } else { None };
+            return result::print(&result::finished(&client, id, timeout, true).await?, arguments.output);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The exit code of what was refused in part.
+fn code_of(refused: u64) -> ExitCode {
+    if refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) }
+}
+
+/// What went wrong with a line, or with all that follow: the detail of a problem.
+fn detail(problem: &Value) -> &str {
+    problem["detail"].as_str().or(problem["title"].as_str()).or(problem.as_str()).unwrap_or("it does not say why")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::FromArgMatches;
+
+    use super::*;
+
+    pub(super) fn parsed(arguments: &[&str]) -> Result<Submit, String> {
+        let command = Submit::augment_args(clap::Command::new("submit"));
+        let matches = command.try_get_matches_from(["submit"].iter().chain(arguments));
+        let submit =
+            matches.and_then(|matches| Submit::from_arg_matches(&matches)).map_err(|error| error.to_string())?;
+        submit.sorted().map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn a_file_may_follow_wait_and_so_may_a_time() {
+        let wait = |arguments: &[&str]| {
+            let submit = parsed(arguments).unwrap();
+            (submit.wait, submit.file.map(|file| file.display().to_string()))
+        };
+        let file = Some("README.md".to_owned());
+        assert_eq!(wait(&["--wait", "README.md"]), (Some(Wait::Long), file.clone()));
+        assert_eq!(wait(&["README.md", "--wait"]), (Some(Wait::Long), file.clone()));
+        assert_eq!(wait(&["--wait", "30", "README.md"]), (Some(Wait::AtMost(Patience::seconds(30))), file.clone()));
+        assert_eq!(wait(&["README.md", "--wait=1m"]), (Some(Wait::AtMost(Patience::seconds(60))), file));
+        assert_eq!(wait(&["--wait", "-"]), (Some(Wait::Long), Some("-".to_owned())));
+        assert!(parsed(&["--wait", "soon", "README.md"]).unwrap_err().contains("5m"));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for arguments in [
+            &["FILE", "--data", "x"][..],
+            &["--tasks", "0"],
+            &["--tasks", "10001"],
+            &["--deadline", "soon"],
+            &["--format", "xml"],
+        ] {
+            assert!(parsed(arguments).is_err(), "{arguments:?}");
+        }
+        assert_eq!(parsed(&["--data", "-1"]).unwrap().data.as_deref(), Some("-1"));
+    }
+}

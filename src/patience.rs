@@ -1,0 +1,50 @@
+//! How long people are willing to wait.
+
+use std::{str::FromStr, time::Duration};
+
+use chassis::config::Span;
+
+/// How long it is waited before something is tried again that failed in passing.
+pub const RETRY: Duration = Duration::from_secs(1);
+
+/// A time to wait: a whole number of seconds, or with a unit like `5m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience(Duration);
+
+impl Patience {
+    /// So many seconds.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+
+    /// As the standard library has it.
+    pub const fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl FromStr for Patience {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        let with_unit = if is_number { format!("{text}s") } else { text.to_owned() };
+        let span: Span = with_unit.parse().map_err(|_| "expected seconds, or a time like 250ms, 5m or 24h")?;
+        Ok(Self(span.duration()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_need_no_unit() {
+        for (text, milliseconds) in [("0", 0), ("30", 30_000), ("250ms", 250), ("5m", 300_000)] {
+            assert_eq!(text.parse(), Ok(Patience(Duration::from_millis(milliseconds))), "{text}");
+        }
+        for text in ["", "-1", "soon", "1.5", "99999999999999999999"] {
+            assert!(text.parse::<Patience>().is_err_and(|told| told.contains("5m")), "{text}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! How far long work is: in place on a terminal, and as a line from time to time elsewhere; always on standard error.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::output::{self, one_line};
+
+/// How often it is said where it cannot be shown in place.
+const PAUSE: Duration = Duration::from_secs(10);
+/// How often the terminal shows that something still happens.
+const TICK: Duration = Duration::from_millis(120);
+
+/// How far something is. Nothing of it stays on a terminal.
+pub struct Progress {
+    bar: ProgressBar,
+    /// When it was said last; not needed on a terminal.
+    said_at: Instant,
+}
+
+impl Progress {
+    /// Of what has so many bytes, if that is known.
+    pub fn of_bytes(total: Option<u64>) -> Self {
+        let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+        let known = "{spinner} {bar:24} {percent:>3} %  {msg}  {eta} left";
+        Self::with(bar, if total.is_some() { known } else { "{spinner} {bytes}  {msg}" })
+    }
+
+    /// Of what ends when it ends.
+    pub fn of_waiting() -> Self {
+        Self::with(ProgressBar::no_length(), "{spinner} {wide_msg}")
+    }
+
+    fn with(bar: ProgressBar, template: &str) -> Self {
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(TICK);
+        Self { bar, said_at: Instant::now() }
+    }
+
+    /// Whether somebody can see it move.
+    pub fn is_watched(&self) -> bool {
+        !self.bar.is_hidden()
+    }
+
+    /// It is there now.
+    pub fn show(&mut self, position: u64, message: &str) {
+        let message = one_line(message);
+        if self.bar.is_hidden() && self.said_at.elapsed() >= PAUSE {
+            self.said_at = Instant::now();
+            output::tell(&message);
+        }
+        self.bar.set_position(position);
+        self.bar.set_message(message);
+    }
+
+    /// Says something that stays, above it.
+    pub fn tell(&self, message: &str) {
+        self.bar.suspend(|| output::tell(message));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
