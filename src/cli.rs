@@ -80,11 +80,11 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("And", &["completions", "help"]),
 ];
 
-const TEMPLATE: &str = "{about-with-newline}\n{usage-heading} {usage}\n{after-help}\n{options}";
+const TEMPLATE: &str = "{about-with-newline}\n{usage-heading} {usage}{after-help}\n{options}";
 
 const LAST_WORDS: &str = "\
-All but those that run it ask http://localhost:8000, or where --url or EBS_URL says; `ebs COMMAND --help` tells more.
-Without a command it is `ebs up`.
+All but those that run it ask http://localhost:8000, or where --url or EBS_URL
+says. Without a command it is `ebs up`. `ebs COMMAND --help` says more.
 
 Options:";
 
@@ -101,7 +101,7 @@ fn command_line() -> clap::Command {
             let _ = writeln!(list, "  {name:<12}  {}", about.split([';', ':']).next().unwrap_or_default());
         }
     }
-    Cli::command().help_template(TEMPLATE).after_help(format!("{list}\n{LAST_WORDS}"))
+    Cli::command().help_template(TEMPLATE).after_help(format!("{}\n{LAST_WORDS}", list.trim_start()))
 }
 
 /// Does what the arguments say.

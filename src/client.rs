@@ -18,8 +18,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// What the commands that ask a system say of their exit codes.
-pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 the system says no, 64 wrong usage, 69 the system cannot be reached.\n\
-                              A token, if the system wants one, is taken from API_TOKEN.";
+pub const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 the system says no, 64 wrong usage, 69 the system cannot
+be reached.
+A token, if the system wants one, is taken from API_TOKEN.";
 
 /// Where the system is.
 #[derive(Clone, Debug, Args)]
@@ -122,7 +124,11 @@ impl Client {
         let bad = |reason: String| ClientError::BadAddress { url: url.clone(), reason };
         let mut parsed = Url::parse(&url).map_err(|error| bad(error.to_string()))?;
         if parsed.scheme() != "http" || parsed.cannot_be_a_base() {
-            return Err(bad("http:// is spoken here".to_owned()));
+            return Err(bad(match parsed.scheme() {
+                "https" => "https:// is not spoken here; reach it behind its proxy, as by `kubectl port-forward` or `ssh -L`",
+                _ => "http:// is spoken here",
+            }
+            .to_owned()));
         }
         if !parsed.path().ends_with('/') {
             parsed.set_path(&format!("{}/", parsed.path()));
@@ -250,7 +256,7 @@ pub fn segment(text: &str) -> String {
 }
 
 /// The cause without what the client says around it.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

@@ -17,10 +17,12 @@ pub struct Completions {
 }
 
 const HELP: &str = "\
-For this session:  source <(ebs completions bash)
-For all of them:   ebs completions bash > ~/.local/share/bash-completion/completions/ebs
-                   ebs completions zsh > \"${fpath[1]}/_ebs\"
-                   ebs completions fish > ~/.config/fish/completions/ebs.fish";
+For this session:
+  source <(ebs completions bash)
+For all of them:
+  ebs completions bash > ~/.local/share/bash-completion/completions/ebs
+  ebs completions zsh > \"${fpath[1]}/_ebs\"
+  ebs completions fish > ~/.config/fish/completions/ebs.fish";
 
 /// Prints it.
 ///

@@ -198,19 +198,19 @@ const GROUP: [Column; 6] = [
     Column::text("operation"),
     Column::text("oldest").optional(2),
     Column::text("newest").optional(1),
-    Column::text("reason").giving_way(),
+    Column::text("reason").giving_way(24),
 ];
 
 const LETTER: [Column; 9] = [
     Column::text("id"),
     Column::text("state").optional(2),
-    Column::text("died at").optional(3),
-    Column::text("cause").optional(1),
+    Column::text("died at").optional(1),
+    Column::text("cause").optional(3),
     Column::text("type").optional(7),
     Column::text("operation").optional(4),
     Column::text("object").optional(5),
     Column::number("part").optional(6),
-    Column::text("reason").giving_way(),
+    Column::text("reason").giving_way(24),
 ];
 
 fn shown_list(answer: &Value) -> String {

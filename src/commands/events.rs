@@ -28,15 +28,18 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_RETRY: Duration = Duration::from_secs(10);
 
 const HELP: &str = "\
-Routing keys are object.created.OPERATION, task.created.…, task.started.…, task.finished.… and object.finished.…; in a
-pattern * is one word and # any number of words.
+Routing keys are object.created.OPERATION, and the same with task.created,
+task.started, task.finished and object.finished; in a pattern * is one word and
+# any number of words.
 
-A line an event; with --json the whole event, a CloudEvent in a line of JSON. It goes on until Ctrl-C. When the system
-goes away, it is followed on from the last event as soon as it is back; should events have been missed, it is said (with
---json as {\"type\": \"gap\", …}).
+An event is a line; with --json it is whole, a CloudEvent in a line of JSON. It
+goes on until Ctrl-C. When the system goes away, it goes on after the last event
+as soon as the system is back. Should events have been missed, it says so (with
+--json as {\"type\":\"gap\",\"reason\":…}).
 
-Exit codes: 0 ended by Ctrl-C, 1 the system says no, 64 wrong usage, 69 the system cannot be reached at first. A token, if
-the system wants one, is taken from API_TOKEN.";
+Exit codes: 0 ended by Ctrl-C, 1 the system says no, 64 wrong usage, 69 the
+system cannot be reached at first.
+A token, if the system wants one, is taken from API_TOKEN.";
 
 /// Shows what happens, as it happens
 #[derive(Debug, Args)]
@@ -45,7 +48,7 @@ pub struct Events {
     /// Only those whose routing key matches, such as 'task.#' or 'object.*.pow'
     #[arg(long, default_value = "#")]
     pattern: String,
-    /// Begins after this one instead of now: the id of an event that this command showed with --json
+    /// Begins where an earlier one ended, which said this ID, instead of now
     #[arg(long, value_name = "ID")]
     after: Option<String>,
     #[command(flatten)]
@@ -60,25 +63,34 @@ pub struct Events {
 /// If the system says no, or is not there at first.
 pub async fn run(arguments: Events) -> Result<ExitCode, Failure> {
     let client = Client::of(&arguments.address)?;
+    let mut last = arguments.after;
     tokio::select! {
-        ended = follow(&client, arguments) => ended.map(|()| ExitCode::SUCCESS),
+        ended = follow(&client, &arguments.pattern, &mut last, arguments.format) => ended?,
         // For want of a signal nobody can end it so.
-        Ok(()) = ctrl_c() => Ok(ExitCode::SUCCESS),
+        Ok(()) = ctrl_c() => {}
     }
+    if let Some(last) = last {
+        output::tell(&format!("to go on from here: --after {last}"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn follow(client: &Client, Events { pattern, after, format, .. }: Events) -> Result<(), Failure> {
-    let mut last = after;
+async fn follow(
+    client: &Client,
+    pattern: &str,
+    last: &mut Option<String>,
+    format: Format,
+) -> Result<(), Failure> {
     let mut was_there = false;
     let mut pause = RETRY;
     loop {
-        let error = match open(client, &pattern, last.as_deref()).await {
+        let error = match open(client, pattern, last.as_deref()).await {
             Ok(answer) => {
                 if was_there {
                     output::tell("the system is back");
                 }
                 (was_there, pause) = (true, RETRY);
-                read(client, answer, &mut last, format).await?
+                read(client, answer, last, format).await?
             }
             Err(error) if was_there && error.may_pass() => {
                 pause = (pause * 2).min(MAX_RETRY);
@@ -126,7 +138,9 @@ async fn read(
             if let Some(id) = &message.id {
                 *last = Some(id.clone());
             }
-            shown += &show(&message, format).ok_or_else(|| client.not_ebs())?;
+            if !message.data.is_empty() {
+                shown += &show(&message, format).ok_or_else(|| client.not_ebs())?;
+            }
         }
         output::print(&shown)?;
     }
@@ -152,7 +166,7 @@ fn line(event: &Value, width: Option<usize>) -> String {
     let mut said = Vec::new();
     let task = if data["task"].is_object() { &data["task"] } else { data };
     if let (Some(part), Some(parts)) = (task["part"].as_u64(), task["parts"].as_u64()) {
-        said.push(format!("part {part}/{parts}"));
+        said.push(format!("part {part} of {parts}"));
     }
     let outcome = text(&data["outcome"]);
     if !outcome.is_empty() {
@@ -188,7 +202,7 @@ mod tests {
             "error": "no\nnumber", "duration_ms": 12.0
         }});
         let line = line(&event, None);
-        let said = "TASK_FINISHED    7  part 1/3, failed, attempt 2, 12 ms, pow, p\u{fffd}0, no number";
+        let said = "TASK_FINISHED    7  part 1 of 3, failed, attempt 2, 12 ms, pow, p\u{fffd}0, no number";
         assert!(line.ends_with(said), "{line}");
         let created = json!({"type": "OBJECT_CREATED", "correlationid": "7", "data": {"object": {"operation": "pow", "name": "n"}}});
         assert_eq!(super::line(&created, Some(30)), "-  OBJECT_CREATED   7  pow, n");

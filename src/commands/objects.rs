@@ -113,7 +113,7 @@ fn table(objects: &[Value]) -> Table {
         Column::text("created").optional(1),
         Column::number("duration").optional(2),
         Column::number("tasks").optional(4),
-        Column::text("name").optional(3).giving_way(),
+        Column::text("name").optional(3).giving_way(12),
     ]);
     for object in objects {
         table.row([

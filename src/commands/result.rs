@@ -36,13 +36,17 @@ const MAX_NAMED: usize = 10;
 const MAX_ERRORS: usize = 20;
 
 const HELP: &str = "\
-ID may be left out when one object is open, or when none is: then the newest is meant. Which one it is, is said on
-standard error. Without --timeout it is waited until the object has finished, which its deadline bounds.
+ID may be left out when one object is open, or when none is: then the newest is
+meant. Which one that is, is said on standard error. Without --timeout it is
+waited until the object has finished, which its deadline bounds.
 
-The result is printed as JSON; --json prints the whole object: its tasks, partial results, times and errors, too.
+The result is printed as JSON. --json prints the whole object instead: with its
+tasks, partial results, times and errors.
 
-Exit codes: 0 it succeeded, 1 it failed, its deadline is over, or there is no such object, 64 wrong usage, 69 the system
-cannot be reached, 75 it has not finished in time. A token, if the system wants one, is taken from API_TOKEN.";
+Exit codes: 0 it succeeded, 1 it failed, its deadline is over, or there is no
+such object, 64 wrong usage, 69 the system cannot be reached, 75 it has not
+finished in time.
+A token, if the system wants one, is taken from API_TOKEN.";
 
 /// Waits until an object has finished, and prints its result
 #[derive(Debug, Args)]

@@ -26,10 +26,11 @@ const DEFAULT_PAUSE: &str = "1";
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 
 const HELP: &str = "\
---watch goes on until Ctrl-C: in place on a terminal, else, or with --json, a line each time. It goes on, too, when the
-system goes away, and says so.
+--watch goes on until Ctrl-C: in place on a terminal; else, or with --json, a
+line each time. When the system goes away, it says so and goes on.
 
-Exit codes: 0 done, 1 the system says no, 64 wrong usage, 69 the system cannot be reached (with --watch: at first).
+Exit codes: 0 done, 1 the system says no, 64 wrong usage, 69 the system cannot
+be reached (with --watch: at first).
 A token, if the system wants one, is taken from API_TOKEN.";
 
 /// Shows what has happened so far: counts, rates and durations

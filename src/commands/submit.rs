@@ -21,28 +21,31 @@ use crate::{
 
 const HELP: &str = "\
 What is submitted is
-  nothing said      a generated text, whose words are counted
-  --data X, or -    for word-frequencies (the operation if none is named) a text as it stands; for others JSON if it is
-                    JSON, else a text
-  FILE.json         the JSON in it, as the data of one object
-  FILE.ndjson       (or .jsonl) many objects, one a line: {\"operation\": \"plusone\", \"data\": [1, 2], \"name\": \"one\"}
-                    with the same members as POST /api/objects has
-  any other FILE    the text in it
---format says it where the name does not.
+  nothing said    a generated text, whose words are counted
+  --data X, or -  for word-frequencies, the operation if none is named, a text
+                  as it stands; for others JSON if it is JSON, else a text
+  FILE.json       the JSON in it, as the data of one object
+  FILE.ndjson     (or .jsonl) many objects, one a line, with the members that
+                  POST /api/objects takes: {\"operation\":\"plusone\",\"data\":[1,2]}
+  any other FILE  the text in it
+Where the name does not say it, --format does.
 
-Prints the id of the object, and with --wait its result. Of many it prints how many were accepted, and which were not;
-with --json what the system says of them, ids included, line by line.
+Prints the id of the object, and with --wait its result. Of many it prints how
+many were accepted, and those that were not; with --json line by line what the
+system says of them, ids included.
 
-An object is submitted with an Idempotency-Key, and again with the same one for up to a minute when the answer was lost
-or the system says that it cannot now: however often that is, it is one object.
+An object is submitted with an Idempotency-Key, and again with the same one for
+up to a minute when the answer was lost or the system cannot now: however often
+that is, it is one object.
 
-Exit codes: 0 accepted (with --wait: succeeded), 1 refused (with --wait: or failed; of many: one of them), 64 wrong usage,
-66 FILE cannot be read, 69 the system cannot be reached, 75 not finished in time. A token, if the system wants one, is
-taken from API_TOKEN.
+Exit codes: 0 accepted (with --wait: succeeded), 1 refused (with --wait: or
+failed; of many: one of them), 64 wrong usage, 66 FILE cannot be read, 69 the
+system cannot be reached, 75 not finished in time.
+A token, if the system wants one, is taken from API_TOKEN.
 
 Examples:
   ebs submit README.md --wait
-  ebs submit --operation pow --parameters '{\"exponent\": 3}' --data '[0, 1, 2]' --wait
+  ebs submit --operation pow --parameters '{\"exponent\":3}' --data '[1,2]' --wait
   generate | ebs submit --format ndjson -";
 
 /// Submits an object, or many, to be processed
@@ -55,10 +58,10 @@ pub struct Submit {
     /// What is submitted, itself
     #[arg(long, value_name = "JSON_OR_TEXT", allow_hyphen_values = true)]
     data: Option<String>,
-    /// What FILE, or the data, is [default: as said below]
+    /// What FILE, or the data, is [default: see below]
     #[arg(long, value_enum)]
     format: Option<Kind>,
-    /// What is done to it [default: word-frequencies]; `ebs operations` lists them
+    /// What is done to it: one of `ebs operations` [default: word-frequencies]
     #[arg(long, value_name = "NAME")]
     operation: Option<String>,
     /// The operation's parameters: a JSON object
@@ -76,7 +79,7 @@ pub struct Submit {
     /// Makes it the same object as one that was submitted with the same key [default: a new one]
     #[arg(long, value_name = "IDEMPOTENCY_KEY")]
     key: Option<String>,
-    /// Waits until it has finished, but no longer than so many seconds, or a time like 5m, and prints the result
+    /// Waits until it has finished, no longer than so many seconds or a time like 5m, and prints its result
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "")]
     wait: Option<Wait>,
     #[command(flatten)]
@@ -88,11 +91,10 @@ pub struct Submit {
 /// What the bytes that are submitted are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Kind {
-    /// A text
     Text,
-    /// JSON, the data of one object
+    // The data of one object.
     Json,
-    /// Many objects, one a line, each in JSON
+    // Many objects, one a line, each in JSON.
     Ndjson,
 }
 

@@ -12,7 +12,7 @@ use crate::{
     output::{self, Cell, Column, Format, Table, number, one_line},
 };
 
-/// Shows what accumulated over all objects of an operation, the highest first
+/// Shows what accumulated over all objects, the highest first
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct Totals {
@@ -58,7 +58,7 @@ fn shown(answer: &Value) -> String {
     if totals.is_empty() {
         return "none\n".to_owned();
     }
-    let mut table = Table::new([Column::number("count"), Column::text("name").giving_way()]);
+    let mut table = Table::new([Column::number("count"), Column::text("name").giving_way(12)]);
     for total in totals {
         table.row([Cell::value(&total["count"]), Cell::value(&total["name"])]);
     }

@@ -10,8 +10,6 @@ use super::{
 
 /// More than this of a text does not help in a table, in columns.
 const MAX_CELL: usize = 80;
-/// The column that gives way keeps so much.
-const MIN_CELL: usize = 12;
 const GAP: usize = 2;
 
 /// A column of a table.
@@ -19,7 +17,8 @@ const GAP: usize = 2;
 pub struct Column {
     name: &'static str,
     is_number: bool,
-    gives_way: bool,
+    /// How much it keeps when it is cut; none if it must not be.
+    keeps: Option<usize>,
     /// The highest are left out first where there is no room for all.
     rank: u8,
     min_width: usize,
@@ -28,7 +27,7 @@ pub struct Column {
 impl Column {
     /// One of text, which must not be missing.
     pub const fn text(name: &'static str) -> Self {
-        Self { name, is_number: false, gives_way: false, rank: 0, min_width: 0 }
+        Self { name, is_number: false, keeps: None, rank: 0, min_width: 0 }
     }
 
     /// One of numbers, which end below one another.
@@ -36,10 +35,10 @@ impl Column {
         Self { is_number: true, ..Self::text(name) }
     }
 
-    /// It may be cut.
+    /// It may be cut, but keeps so many columns.
     #[must_use]
-    pub const fn giving_way(self) -> Self {
-        Self { gives_way: true, ..self }
+    pub const fn giving_way(self, keeps: usize) -> Self {
+        Self { keeps: Some(keeps), ..self }
     }
 
     /// It is as wide as this in any case, so that several tables look like one.
@@ -142,11 +141,11 @@ impl Table {
                 return widths;
             }
             // First the one that may be cut is cut, then what is least wanted is left out.
-            let flexible = (0..widths.len()).find(|at| self.columns[*at].gives_way);
-            let spare = flexible.and_then(|at| widths[at]).unwrap_or_default().saturating_sub(MIN_CELL);
+            let flexible = (0..widths.len()).find_map(|at| Some((at, self.columns[at].keeps?)));
+            let spare = flexible.map_or(0, |(at, keeps)| widths[at].unwrap_or_default().saturating_sub(keeps));
             let least = (0..widths.len()).filter(|at| widths[*at].is_some()).max_by_key(|at| self.columns[*at].rank);
             match (flexible, least) {
-                (Some(at), _) if spare >= excess => widths[at] = widths[at].map(|width| width - excess),
+                (Some((at, _)), _) if spare >= excess => widths[at] = widths[at].map(|width| width - excess),
                 (_, Some(at)) if self.columns[at].rank > 0 => widths[at] = None,
                 // Too narrow for it: lines that are too long are better than none.
                 _ => return widths,
@@ -176,7 +175,7 @@ mod tests {
             Column::text("id"),
             Column::number("count").optional(2),
             Column::text("operation").optional(1),
-            Column::text("reason").giving_way(),
+            Column::text("reason").giving_way(12),
         ]);
         table.row([Cell::of("a"), Cell::of("12"), Cell::of("pow"), Cell::of("x".repeat(40))]);
         table.row([Cell::of("bcd"), Cell::of("7"), Cell::of("漢字"), Cell::of("short")]);

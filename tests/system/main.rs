@@ -7,6 +7,7 @@ mod backup;
 mod bad_input;
 mod bounds;
 mod broker_trouble;
+mod command_line;
 mod dead_letters;
 mod deadlines;
 mod failures;

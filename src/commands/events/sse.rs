@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 /// More than one event, in bytes: `MAX_EVENT_BYTES` may be 15 MiB.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// A message that was sent.
+/// A message that was sent; without data it only says where the stream is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sent {
     /// From where to go on after it.
@@ -50,8 +50,8 @@ impl Messages {
     fn end_line(&mut self, line: &str) {
         if line.is_empty() {
             let sent = std::mem::take(&mut self.begun);
-            // A comment, or an id alone, is no message.
-            if !sent.data.is_empty() {
+            // An id alone says from where on it will be.
+            if !sent.data.is_empty() || sent.id.is_some() {
                 self.ready.push_back(sent);
             }
             return;
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn messages_are_the_same_however_they_are_cut() {
-        let stream = ": idle\n\nid: 7\nevent: TASK_FINISHED\ndata: {\"a\":\ndata: \"ü\"}\n\nretry: 5\r\nid:8\r\ndata:x\r\n\r\ndata: half";
+        let stream = ": idle\n\nid: 6\n\nid: 7\nevent: TASK_FINISHED\ndata: {\"a\":\ndata: \"ü\"}\n\nretry: 5\r\nid:8\r\ndata:x\r\n\r\ndata: half";
         let sent =
             |id: &str, event: &str, data: &str| Sent { id: Some(id.into()), event: event.into(), data: data.into() };
         for size in [1, 2, 3, 7, 1000] {
@@ -88,6 +88,7 @@ mod tests {
             for chunk in stream.as_bytes().chunks(size) {
                 messages.feed(chunk).unwrap();
             }
+            assert_eq!(messages.next(), Some(sent("6", "", "")));
             assert_eq!(messages.next(), Some(sent("7", "TASK_FINISHED", "{\"a\":\n\"ü\"}")));
             assert_eq!(messages.next(), Some(sent("8", "", "x")));
             assert_eq!(messages.next(), None);

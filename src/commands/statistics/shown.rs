@@ -94,7 +94,7 @@ fn durations(answer: &Value, width: Option<usize>) -> String {
 
 fn operations(operations: &Value, width: Option<usize>) -> String {
     let mut table = Table::new([
-        Column::text("operation").giving_way(),
+        Column::text("operation").giving_way(12),
         Column::number("created"),
         Column::number("open"),
         Column::number("succeeded"),
@@ -117,7 +117,7 @@ fn operations(operations: &Value, width: Option<usize>) -> String {
 
 fn processors(processors: &Value, width: Option<usize>) -> String {
     let mut table = Table::new([
-        Column::text("processor").giving_way(),
+        Column::text("processor").giving_way(12),
         Column::number("in progress"),
         Column::number("processed"),
         Column::number("failed"),

@@ -1,0 +1,162 @@
+//! Systems that lose answers, are busy, or stop in the middle, as a real one does too seldom to test it.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use futures_util::stream;
+use serde_json::{Value, json};
+use testkit::{Process, Signal, eventually};
+use tokio::net::TcpListener;
+
+use super::kit::{command_at, ebs_at};
+
+/// Serves until the test is over; its address.
+async fn serve(router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
+}
+
+/// An answer that breaks off after these pieces.
+fn broken(pieces: &[&str]) -> Response {
+    let pieces = pieces.iter().map(|piece| Ok(Bytes::from((*piece).to_owned())));
+    let pieces: Vec<_> = pieces.chain([Err(std::io::Error::other("broken"))]).collect();
+    Body::from_stream(stream::iter(pieces)).into_response()
+}
+
+fn busy() -> Response {
+    let problem = json!({"status": 503, "detail": "Too much waits."}).to_string();
+    (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], problem).into_response()
+}
+
+#[tokio::test]
+async fn an_object_is_submitted_again_as_the_same_one_when_the_answer_is_lost_or_the_system_busy() {
+    let seen: Arc<Mutex<Vec<(String, Bytes)>>> = Arc::default();
+    let requests = seen.clone();
+    let create = async move |headers: HeaderMap, body: Bytes| {
+        let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+        let mut requests = requests.lock().unwrap();
+        requests.push((key, body));
+        match requests.len() {
+            1 => broken(&["{\"id\":"]),
+            2 => busy(),
+            _ => (StatusCode::CREATED, json!({"id": "the one"}).to_string()).into_response(),
+        }
+    };
+    let url = serve(Router::new().route("/api/objects", post(create))).await;
+    assert_eq!(ebs_at(&url, &["submit", "--data", "a"]).await.ok(), "the one\n");
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 3);
+    assert!(seen.iter().all(|request| *request == seen[0] && request.0.len() == 36), "{seen:?}");
+    assert_eq!(seen[0].1, r#"{"data":"a"}"#);
+}
+
+#[tokio::test]
+async fn what_is_no_such_system_is_told_apart() {
+    let url = serve(Router::new().route("/api/objects", post(async || "<html>"))).await;
+    let ran = ebs_at(&url, &["submit"]).await;
+    assert!(ran.code == 1 && ran.told.contains("another program"), "{ran:?}");
+    let ran = ebs_at(&url, &["statistics"]).await;
+    assert!(ran.code == 1 && ran.told.contains("404"), "{ran:?}");
+}
+
+/// Takes lines of a bulk upload as the system does: the first request stops after the second line, the next one does all.
+fn bulk() -> (Router, Arc<Mutex<Vec<String>>>) {
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let requests = seen.clone();
+    let create = async move |headers: HeaderMap, body: Bytes| {
+        assert_eq!(headers["content-type"], "application/x-ndjson");
+        let mut requests = requests.lock().unwrap();
+        requests.push(String::from_utf8(body.to_vec()).unwrap());
+        let lines: &[Value] = match requests.len() {
+            1 => return busy(),
+            2 => &[
+                json!({"accepted": 1, "lines": [1, 1], "ids": ["a"]}),
+                json!({"line": 2, "error": {"status": 422, "detail": "no\u{1b}such operation"}}),
+                json!({"done": false, "error": {"status": 503, "detail": "Too much waits."}, "next_line": 3}),
+            ],
+            _ => &[
+                json!({"accepted": 2, "lines": [1, 2], "ids": ["c", "d"]}),
+                json!({"done": true, "accepted": 2, "refused": 0, "lines": 2}),
+            ],
+        };
+        lines.iter().map(|line| format!("{line}\n")).collect::<String>().into_response()
+    };
+    (Router::new().route("/api/objects", post(create)), seen)
+}
+
+#[tokio::test]
+async fn many_objects_go_on_where_the_system_had_to_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("many.ndjson");
+    std::fs::write(&file, "1\n2\n3\n4\n").unwrap();
+    let file = file.display().to_string();
+
+    let (router, seen) = bulk();
+    let ran = ebs_at(&serve(router).await, &["submit", &file]).await;
+    assert_eq!((ran.code, ran.said.as_str()), (1, "3 accepted, 1 refused, of 4 lines\n"), "{ran:?}");
+    assert!(ran.told.contains("line 2: no\u{fffd}such operation"), "{ran:?}");
+    assert_eq!(*seen.lock().unwrap(), ["1\n2\n3\n4\n", "1\n2\n3\n4\n", "3\n4\n"]);
+
+    let (router, _) = bulk();
+    let ran = ebs_at(&serve(router).await, &["submit", &file, "--json"]).await;
+    let lines = ran.json_lines();
+    assert_eq!(lines[2], json!({"accepted": 3, "lines": [3, 4], "ids": ["c", "d"]}), "numbered from the first line on");
+    assert_eq!(lines[3], json!({"done": true, "accepted": 3, "refused": 1, "lines": 4}));
+    assert_eq!((ran.code, lines.len(), ran.told.as_str()), (1, 4, ""), "{ran:?}");
+}
+
+#[tokio::test]
+async fn of_many_objects_whose_answer_breaks_off_it_is_said_what_is_known() {
+    let create =
+        async |_body: Bytes| broken(&["{\"accepted\": 2, \"lines\": [1, 2], \"ids\": [\"a\", \"b\"]}\n", "{\"acc"]);
+    let url = serve(Router::new().route("/api/objects", post(create))).await;
+    let ran = ebs_at(&url, &["submit", "--format", "ndjson", "--data", "1\n2\n3\n"]).await;
+    assert!(ran.code == 69 && ran.told.contains("2 accepted") && ran.told.contains("from line 3 on"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn events_go_on_after_the_last_one_and_gaps_are_told() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let events = async move |headers: HeaderMap| {
+        let last = headers.get("last-event-id").map(|id| id.to_str().unwrap().to_owned());
+        let event = |part: u32| {
+            let data = json!({"type": "TASK_FINISHED", "correlationid": "o", "data": {"part": part, "parts": 3, "outcome": "succeeded"}});
+            format!("id: {part}\nevent: TASK_FINISHED\ndata: {data}\n\n")
+        };
+        match (count.fetch_add(1, Ordering::Relaxed), last.as_deref()) {
+            (0, None) => broken(&[": idle\n\n", &event(0), &event(1)[..20], &event(1)[20..]]),
+            (1, Some("1")) => busy(),
+            (2, Some("1")) => {
+                let gap = "event: gap\ndata: {\"reason\": \"too long ago\"}\n\n";
+                let first = [gap.to_owned(), event(2)].map(|piece| Ok::<_, std::io::Error>(Bytes::from(piece)));
+                Body::from_stream(futures_util::StreamExt::chain(stream::iter(first), stream::pending()))
+                    .into_response()
+            }
+            unexpected => panic!("{unexpected:?}"),
+        }
+    };
+    let url = serve(Router::new().route("/api/events", get(events))).await;
+    let mut following = Process::start("ebs", command_at(&url, &["events", "--json"])).unwrap();
+    let lines = eventually(async || {
+        let lines = following.lines();
+        if lines.iter().any(|line| line.contains("\"part\":2")) { Ok(lines) } else { Err(format!("{lines:?}")) }
+    })
+    .await;
+    let parts: Vec<&String> = lines.iter().filter(|line| line.contains("TASK_FINISHED")).collect();
+    assert_eq!(parts.len(), 3, "{lines:?}");
+    assert!(lines.contains(&r#"{"reason":"too long ago","type":"gap"}"#.to_owned()), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("ebs: ") && line.contains("too long ago")), "{lines:?}");
+    following.signal(Signal::SIGINT).unwrap();
+    assert_eq!(following.ended(std::time::Duration::from_secs(10)).await.unwrap().code(), Some(0));
+}
