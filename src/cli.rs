@@ -61,16 +61,19 @@ enum Command {
 }
 
 const BACKUP_HELP: &str = "\
-Exit codes: 0; 64 wrong arguments or settings; 65 the record is damaged, or it is something else; 66 there is no record;
-73 FILE exists, without --force, or cannot be written; 74 reading or writing failed.
+The bus is not copied: what is in it is on its way, and comes into the record by
+itself.
 
-The bus is not copied: what is in it is on its way, and comes into the record by itself.";
+Exit codes: 0 done, 64 wrong arguments or settings, 65 the record is damaged, or
+it is something else, 66 there is no record, 73 FILE exists, without --force, or
+cannot be written, 74 reading or writing failed.";
 
 const RESTORE_HELP: &str = "\
-Exit codes: 0; 64 wrong arguments or settings; 65 FILE is damaged, or it is something else; 66 there is no FILE; 73 there is
-a record, without --force, or it cannot be written; 74 reading or writing failed; 75 the record is in use.
+Keep the bus as it is: what is in it is merged on top.
 
-Keep the bus as it is: what is in it is merged on top.";
+Exit codes: 0 done, 64 wrong arguments or settings, 65 FILE is damaged, or it is
+something else, 66 there is no FILE, 73 there is a record, without --force, or
+it cannot be written, 74 reading or writing failed, 75 the record is in use.";
 
 /// The commands, as `ebs --help` shows them.
 const GROUPS: [(&str, &[&str]); 4] = [

@@ -125,7 +125,9 @@ impl Client {
         let mut parsed = Url::parse(&url).map_err(|error| bad(error.to_string()))?;
         if parsed.scheme() != "http" || parsed.cannot_be_a_base() {
             return Err(bad(match parsed.scheme() {
-                "https" => "https:// is not spoken here; reach it behind its proxy, as by `kubectl port-forward` or `ssh -L`",
+                "https" => {
+                    "https:// is not spoken here; reach it behind its proxy, as by `kubectl port-forward` or `ssh -L`"
+                }
                 _ => "http:// is spoken here",
             }
             .to_owned()));

@@ -12,11 +12,6 @@ pub const RETRY: Duration = Duration::from_secs(1);
 pub struct Patience(Duration);
 
 impl Patience {
-    /// So many seconds.
-    pub const fn seconds(seconds: u64) -> Self {
-        Self(Duration::from_secs(seconds))
-    }
-
     /// As the standard library has it.
     pub const fn duration(self) -> Duration {
         self.0

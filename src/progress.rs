@@ -1,6 +1,9 @@
 //! How far long work is: in place on a terminal, and as a line from time to time elsewhere; always on standard error.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -15,7 +18,7 @@ const TICK: Duration = Duration::from_millis(120);
 pub struct Progress {
     bar: ProgressBar,
     /// When it was said last; not needed on a terminal.
-    said_at: Instant,
+    said_at: Mutex<Instant>,
 }
 
 impl Progress {
@@ -36,7 +39,7 @@ impl Progress {
             bar.set_style(style);
         }
         bar.enable_steady_tick(TICK);
-        Self { bar, said_at: Instant::now() }
+        Self { bar, said_at: Mutex::new(Instant::now()) }
     }
 
     /// Whether somebody can see it move.
@@ -45,10 +48,11 @@ impl Progress {
     }
 
     /// It is there now.
-    pub fn show(&mut self, position: u64, message: &str) {
+    pub fn show(&self, position: u64, message: &str) {
         let message = one_line(message);
-        if self.bar.is_hidden() && self.said_at.elapsed() >= PAUSE {
-            self.said_at = Instant::now();
+        let mut said_at = self.said_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.bar.is_hidden() && said_at.elapsed() >= PAUSE {
+            *said_at = Instant::now();
             output::tell(&message);
         }
         self.bar.set_position(position);

@@ -75,12 +75,7 @@ pub async fn run(arguments: Events) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn follow(
-    client: &Client,
-    pattern: &str,
-    last: &mut Option<String>,
-    format: Format,
-) -> Result<(), Failure> {
+async fn follow(client: &Client, pattern: &str, last: &mut Option<String>, format: Format) -> Result<(), Failure> {
     let mut was_there = false;
     let mut pause = RETRY;
     loop {

@@ -82,7 +82,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 /// # Errors
 /// If there is none, if the system is away for long, or if it has not finished in time.
 pub async fn finished(client: &Client, id: &str, timeout: Option<Patience>, is_known: bool) -> Result<Value, Failure> {
-    let mut progress = Progress::of_waiting();
+    let progress = Progress::of_waiting();
     let longest = if progress.is_watched() { WATCHED_WAIT } else { WAIT };
     let end = timeout.map(|timeout| Instant::now() + timeout.duration());
     let mut seen_at = Instant::now();

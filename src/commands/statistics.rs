@@ -12,7 +12,10 @@ use console::Term;
 use jiff::Zoned;
 use reqwest::Method;
 use serde_json::Value;
-use tokio::{signal::ctrl_c, time::sleep};
+use tokio::{
+    signal::ctrl_c,
+    time::{sleep, timeout},
+};
 
 use crate::{
     client::{Address, Client, ClientError},
@@ -24,6 +27,8 @@ use crate::{
 /// How often the figures are asked for, unless it is said.
 const DEFAULT_PAUSE: &str = "1";
 const MIN_PAUSE: Duration = Duration::from_millis(100);
+/// How long an answer may take while they are watched.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const HELP: &str = "\
 --watch goes on until Ctrl-C: in place on a terminal; else, or with --json, a
@@ -83,11 +88,12 @@ async fn watch(client: &Client, first: Value, pause: Duration, format: Format) -
                 back.filter(|_| !in_place)
             }
             Err(error) if ClientError::may_pass(&error) => {
+                let is_news = away_since.is_none();
                 let since = *away_since.get_or_insert_with(Instant::now);
                 if in_place {
                     Some(format!("{error}; tried again since {}", seconds(since.elapsed().as_secs_f64())))
                 } else {
-                    (since.elapsed() < pause).then(|| format!("{error}; going on when it is back"))
+                    is_news.then(|| format!("{error}; going on when it is back"))
                 }
             }
             Err(error) => return Err(error.into()),
@@ -103,7 +109,9 @@ async fn watch(client: &Client, first: Value, pause: Duration, format: Format) -
             }
         }
         sleep(pause).await;
-        answer = ask(client).await;
+        answer = timeout(PATIENCE, ask(client))
+            .await
+            .unwrap_or_else(|_| Err(ClientError::Unavailable(format!("no answer within {} s", PATIENCE.as_secs()))));
     }
 }
 

@@ -9,12 +9,12 @@ use std::{path::PathBuf, process::ExitCode, str::FromStr};
 
 use chassis::config::Span;
 use clap::{Args, ValueEnum};
-use serde_json::Value;
+use uuid::Uuid;
 
 use crate::{
     client::{Address, Client},
     commands::result,
-    failure::{EXIT_NO, Failure},
+    failure::Failure,
     output::{self, Format},
     patience::Patience,
 };
@@ -36,7 +36,8 @@ system says of them, ids included.
 
 An object is submitted with an Idempotency-Key, and again with the same one for
 up to a minute when the answer was lost or the system cannot now: however often
-that is, it is one object.
+that is, it is one object. The same goes for many; with --key for a second run
+of the same file, too.
 
 Exit codes: 0 accepted (with --wait: succeeded), 1 refused (with --wait: or
 failed; of many: one of them), 64 wrong usage, 66 FILE cannot be read, 69 the
@@ -146,7 +147,6 @@ impl Submit {
             ("--name", self.name.is_some()),
             ("--deadline", self.deadline.is_some()),
             ("--wait", self.wait.is_some()),
-            ("--key", self.key.is_some()),
         ]
         .into_iter()
         .find_map(|(flag, is_given)| is_given.then_some(flag))
@@ -164,10 +164,14 @@ pub async fn run(arguments: Submit) -> Result<ExitCode, Failure> {
         if let Some(flag) = arguments.only_for_one() {
             return Err(Failure::usage(format!("{flag} is for one object; of many, each line says its own")));
         }
-        return bulk::submit(&client, source::lines(&arguments)?, arguments.output).await;
+        let lines = source::lines(&arguments).await?;
+        if arguments.key.is_some() && !lines.is_file {
+            return Err(Failure::usage("--key: of many objects only with a file, whose lines are the same each time"));
+        }
+        return bulk::submit(&client, lines, key(arguments.key), arguments.output).await;
     }
     let body = source::submission(&arguments)?;
-    let accepted = once::submit(&client, body, arguments.key.as_deref()).await?;
+    let accepted = once::submit(&client, body, &key(arguments.key)).await?;
     let id = accepted["id"].as_str().ok_or_else(|| client.not_ebs())?;
     match arguments.wait {
         None => arguments.output.print(&accepted, |_| format!("{}\n", output::one_line(id)))?,
@@ -182,14 +186,9 @@ pub async fn run(arguments: Submit) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The exit code of what was refused in part.
-fn code_of(refused: u64) -> ExitCode {
-    if refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) }
-}
-
-/// What went wrong with a line, or with all that follow: the detail of a problem.
-fn detail(problem: &Value) -> &str {
-    problem["detail"].as_str().or(problem["title"].as_str()).or(problem.as_str()).unwrap_or("it does not say why")
+/// The key that is given, or a new one.
+fn key(given: Option<String>) -> String {
+    given.unwrap_or_else(|| Uuid::now_v7().to_string())
 }
 
 #[cfg(test)]
@@ -217,8 +216,8 @@ mod tests {
         let file = Some("README.md".to_owned());
         assert_eq!(wait(&["--wait", "README.md"]), (Some(Wait::Long), file.clone()));
         assert_eq!(wait(&["README.md", "--wait"]), (Some(Wait::Long), file.clone()));
-        assert_eq!(wait(&["--wait", "30", "README.md"]), (Some(Wait::AtMost(Patience::seconds(30))), file.clone()));
-        assert_eq!(wait(&["README.md", "--wait=1m"]), (Some(Wait::AtMost(Patience::seconds(60))), file));
+        assert_eq!(wait(&["--wait", "30", "README.md"]), (Some(Wait::AtMost("30".parse().unwrap())), file.clone()));
+        assert_eq!(wait(&["README.md", "--wait=1m"]), (Some(Wait::AtMost("60".parse().unwrap())), file));
         assert_eq!(wait(&["--wait", "-"]), (Some(Wait::Long), Some("-".to_owned())));
         assert!(parsed(&["--wait", "soon", "README.md"]).unwrap_err().contains("5m"));
     }

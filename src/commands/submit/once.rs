@@ -8,7 +8,6 @@ use reqwest::{
 };
 use serde_json::Value;
 use tokio::time::sleep;
-use uuid::Uuid;
 
 use crate::{
     client::{Client, ClientError},
@@ -22,13 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Submits an object until there is an answer to the point. It is one object, however often it is submitted, because the key
 /// and the body stay the same.
-pub(super) async fn submit(client: &Client, body: Vec<u8>, key: Option<&str>) -> Result<Value, Failure> {
-    let key = key.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
-    let header = HeaderValue::from_str(&key)
+pub(super) async fn submit(client: &Client, body: Vec<u8>, key: &str) -> Result<Value, Failure> {
+    let header = HeaderValue::from_str(key)
         .map_err(|_| Failure::usage("--key: 1 to 255 visible ASCII characters are allowed"))?;
     let body = bytes::Bytes::from(body);
     let end = Instant::now() + PATIENCE;
-    let mut progress = Progress::of_waiting();
+    let progress = Progress::of_waiting();
     let mut may_be_accepted = false;
     loop {
         let request = client.request(Method::POST, "api/objects", &[])?;
@@ -45,7 +43,7 @@ pub(super) async fn submit(client: &Client, body: Vec<u8>, key: Option<&str>) ->
         let pause = error.pause().unwrap_or(RETRY);
         may_be_accepted |= was_there;
         if !was_there || Instant::now() + pause > end {
-            return Err(if may_be_accepted { unknown(&error, &key) } else { error.into() });
+            return Err(if may_be_accepted { unknown(&error, key) } else { error.into() });
         }
         progress.show(0, &format!("{error}; trying again"));
         sleep(pause).await;

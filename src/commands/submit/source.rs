@@ -67,14 +67,12 @@ pub(super) fn submission(arguments: &Submit) -> Result<Vec<u8>, Failure> {
 }
 
 /// Where the lines of many objects are.
-pub(super) fn lines(arguments: &Submit) -> Result<Lines, Failure> {
+pub(super) async fn lines(arguments: &Submit) -> Result<Lines, Failure> {
     match (&arguments.data, &arguments.file) {
-        (Some(data), _) => Ok(Lines::Text(data.clone())),
-        (None, Some(file)) if !is_stdin(file) => {
-            open(file)?;
-            Ok(Lines::File(file.clone()))
-        }
-        _ => Ok(Lines::Stdin),
+        (Some(data), _) => Ok(Lines::of_text(data.clone())),
+        (None, Some(file)) if !is_stdin(file) => Lines::of_file(file).await.map_err(|error| unreadable(file, &error)),
+        (None, Some(_)) => Ok(Lines::of_stdin()),
+        (None, None) => Err(Failure::usage("which lines? FILE, or - for standard input, says it")),
     }
 }
 
@@ -118,13 +116,15 @@ fn bounded(input: impl Read) -> io::Result<Vec<u8>> {
 }
 
 fn open(file: &Path) -> Result<File, Failure> {
-    File::open(file).map_err(|error| {
-        let mut message = format!("{}: {error}", file.display());
-        if !file.exists() {
-            message += &format!("; a text itself is given by `{NAME} submit --data`");
-        }
-        Failure::told(EXIT_NO_INPUT, message)
-    })
+    File::open(file).map_err(|error| unreadable(file, &error))
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> Failure {
+    let mut message = format!("{}: {error}", file.display());
+    if !file.exists() {
+        message += &format!("; a text itself is given by `{NAME} submit --data`");
+    }
+    Failure::told(EXIT_NO_INPUT, message)
 }
 
 /// Whether somebody has put something there: a pipe or a file, and not a terminal or nothing.

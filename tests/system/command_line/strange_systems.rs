@@ -70,14 +70,18 @@ async fn what_is_no_such_system_is_told_apart() {
     assert!(ran.code == 1 && ran.told.contains("404"), "{ran:?}");
 }
 
-/// Takes lines of a bulk upload as the system does: the first request stops after the second line, the next one does all.
-fn bulk() -> (Router, Arc<Mutex<Vec<String>>>) {
-    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+/// What was sent: keys and bodies.
+type Seen = Arc<Mutex<Vec<(String, String)>>>;
+
+/// Takes lines of a bulk upload as the system does: first it is busy, then it stops after the second line, then it does all.
+fn bulk() -> (Router, Seen) {
+    let seen = Seen::default();
     let requests = seen.clone();
     let create = async move |headers: HeaderMap, body: Bytes| {
         assert_eq!(headers["content-type"], "application/x-ndjson");
         let mut requests = requests.lock().unwrap();
-        requests.push(String::from_utf8(body.to_vec()).unwrap());
+        let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+        requests.push((key, String::from_utf8(body.to_vec()).unwrap()));
         let lines: &[Value] = match requests.len() {
             1 => return busy(),
             2 => &[
@@ -86,8 +90,8 @@ fn bulk() -> (Router, Arc<Mutex<Vec<String>>>) {
                 json!({"done": false, "error": {"status": 503, "detail": "Too much waits."}, "next_line": 3}),
             ],
             _ => &[
-                json!({"accepted": 2, "lines": [1, 2], "ids": ["c", "d"]}),
-                json!({"done": true, "accepted": 2, "refused": 0, "lines": 2}),
+                json!({"accepted": 2, "lines": [3, 4], "ids": ["c", "d"]}),
+                json!({"done": true, "accepted": 2, "refused": 0, "lines": 4}),
             ],
         };
         lines.iter().map(|line| format!("{line}\n")).collect::<String>().into_response()
@@ -103,26 +107,39 @@ async fn many_objects_go_on_where_the_system_had_to_stop() {
     let file = file.display().to_string();
 
     let (router, seen) = bulk();
-    let ran = ebs_at(&serve(router).await, &["submit", &file]).await;
+    let ran = ebs_at(&serve(router).await, &["submit", &file, "--key", "k"]).await;
     assert_eq!((ran.code, ran.said.as_str()), (1, "3 accepted, 1 refused, of 4 lines\n"), "{ran:?}");
     assert!(ran.told.contains("line 2: no\u{fffd}such operation"), "{ran:?}");
-    assert_eq!(*seen.lock().unwrap(), ["1\n2\n3\n4\n", "1\n2\n3\n4\n", "3\n4\n"]);
+    let sent = |body: &str| ("k.1".to_owned(), body.to_owned());
+    // What is settled is blank, so that the others keep their numbers, and with the key are the same objects.
+    assert_eq!(*seen.lock().unwrap(), ["1\n2\n3\n4\n", "1\n2\n3\n4\n", "\n\n3\n4\n"].map(sent));
 
     let (router, _) = bulk();
     let ran = ebs_at(&serve(router).await, &["submit", &file, "--json"]).await;
     let lines = ran.json_lines();
-    assert_eq!(lines[2], json!({"accepted": 3, "lines": [3, 4], "ids": ["c", "d"]}), "numbered from the first line on");
+    assert_eq!(lines[2], json!({"accepted": 3, "lines": [3, 4], "ids": ["c", "d"]}));
     assert_eq!(lines[3], json!({"done": true, "accepted": 3, "refused": 1, "lines": 4}));
     assert_eq!((ran.code, lines.len(), ran.told.as_str()), (1, 4, ""), "{ran:?}");
 }
 
 #[tokio::test]
-async fn of_many_objects_whose_answer_breaks_off_it_is_said_what_is_known() {
-    let create =
-        async |_body: Bytes| broken(&["{\"accepted\": 2, \"lines\": [1, 2], \"ids\": [\"a\", \"b\"]}\n", "{\"acc"]);
+async fn of_many_objects_whose_answer_is_lost_the_rest_is_sent_again_and_a_stop_for_good_says_what_is_known() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let create = async move |body: Bytes| match count.fetch_add(1, Ordering::Relaxed) {
+        0 => broken(&["{\"accepted\": 1, \"lines\": [2, 2], \"ids\": [\"b\"]}\n", "{\"acc"]),
+        1 => {
+            assert_eq!(body, "1\n\n3\n");
+            let stopped = json!({"done": false, "error": {"status": 400, "detail": "Never."}, "next_line": 1});
+            format!("{stopped}\n").into_response()
+        }
+        unexpected => panic!("{unexpected}"),
+    };
     let url = serve(Router::new().route("/api/objects", post(create))).await;
-    let ran = ebs_at(&url, &["submit", "--format", "ndjson", "--data", "1\n2\n3\n"]).await;
-    assert!(ran.code == 69 && ran.told.contains("2 accepted") && ran.told.contains("from line 3 on"), "{ran:?}");
+    let ran = ebs_at(&url, &["submit", "--format", "ndjson", "--data", "1\n2\n3\n", "--key", "k"]).await;
+    assert_eq!((ran.code, ran.said.as_str()), (1, ""), "{ran:?}");
+    for told in ["Never.", "1 accepted", "first 0 lines", "--key k"] {
+        assert!(ran.told.contains(told), "{told}: {ran:?}");
+    }
 }
 
 #[tokio::test]

@@ -28,13 +28,13 @@ async fn the_figures_are_watched_while_the_system_comes_and_goes(options: Option
     };
     told("objects: 0 created").await;
     system.stop("datagen").await.unwrap();
-    told("Does it run?").await;
+    told("going on when it is back").await;
     system.start_all().unwrap();
     system.all_ready().await;
     told("the system is back").await;
     ebs(&system, &["submit", "--data", "a", "--wait"]).await.ok();
     told("objects: 1 created, 1 finished").await;
-    let away = watching.lines().iter().filter(|line| line.contains("Does it run?")).count();
+    let away = watching.lines().iter().filter(|line| line.contains("going on when it is back")).count();
     assert_eq!(away, 1, "it is said once: {:?}", watching.lines());
     watching.signal(Signal::SIGINT).unwrap();
     assert_eq!(watching.ended(ENDS_WITHIN).await.unwrap().code(), Some(0));
