@@ -29,9 +29,11 @@ impl Progress {
         Self::with(bar, if total.is_some() { known } else { "{spinner} {bytes}  {msg}" })
     }
 
-    /// Of what ends when it ends.
-    pub fn of_waiting() -> Self {
-        Self::with(ProgressBar::no_length(), "{spinner} {wide_msg}")
+    /// Of what ends when it ends; what it is.
+    pub fn of_waiting(what: &str) -> Self {
+        let progress = Self::with(ProgressBar::no_length(), "{spinner} {wide_msg}");
+        progress.bar.set_message(one_line(what));
+        progress
     }
 
     fn with(bar: ProgressBar, template: &str) -> Self {

@@ -23,7 +23,9 @@ use crate::{
 /// The longest that one request waits; the system allows a minute.
 const WAIT: Duration = Duration::from_secs(60);
 /// The same where somebody watches how far it is.
-const WATCHED_WAIT: Duration = Duration::from_secs(5);
+const WATCHED_WAIT: Duration = Duration::from_secs(2);
+/// The first one does not wait long for an object that there may not be.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// How long the system may be away in the meantime.
 const OUTAGE: Duration = Duration::from_secs(60);
 /// How long it usually takes at most until the record knows what was accepted.
@@ -82,12 +84,12 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 /// # Errors
 /// If there is none, if the system is away for long, or if it has not finished in time.
 pub async fn finished(client: &Client, id: &str, timeout: Option<Patience>, is_known: bool) -> Result<Value, Failure> {
-    let progress = Progress::of_waiting();
+    let progress = Progress::of_waiting(&format!("waiting for {id}"));
     let longest = if progress.is_watched() { WATCHED_WAIT } else { WAIT };
     let end = timeout.map(|timeout| Instant::now() + timeout.duration());
     let mut seen_at = Instant::now();
-    // The first answer shows at once whether there is such an object.
-    let mut wait = Duration::ZERO;
+    // Soon it shows whether there is such an object.
+    let mut wait = timeout.map_or(FIRST_WAIT, |timeout| timeout.duration().min(FIRST_WAIT));
     let mut answered = is_known;
     loop {
         let asked_at = Instant::now();

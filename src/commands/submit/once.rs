@@ -26,7 +26,7 @@ pub(super) async fn submit(client: &Client, body: Vec<u8>, key: &str) -> Result<
         .map_err(|_| Failure::usage("--key: 1 to 255 visible ASCII characters are allowed"))?;
     let body = bytes::Bytes::from(body);
     let end = Instant::now() + PATIENCE;
-    let progress = Progress::of_waiting();
+    let progress = Progress::of_waiting("submitting");
     let mut may_be_accepted = false;
     loop {
         let request = client.request(Method::POST, "api/objects", &[])?;

@@ -12,10 +12,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use testkit::{Process, Signal, eventually};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::yield_now};
 
 use super::kit::{command_at, ebs_at};
 
@@ -31,7 +31,12 @@ async fn serve(router: Router) -> String {
 fn broken(pieces: &[&str]) -> Response {
     let pieces = pieces.iter().map(|piece| Ok(Bytes::from((*piece).to_owned())));
     let pieces: Vec<_> = pieces.chain([Err(std::io::Error::other("broken"))]).collect();
-    Body::from_stream(stream::iter(pieces)).into_response()
+    // A pause before each: what was sent without one is thrown away when it breaks.
+    let pieces = stream::iter(pieces).then(async |piece| {
+        yield_now().await;
+        piece
+    });
+    Body::from_stream(pieces).into_response()
 }
 
 fn busy() -> Response {
@@ -157,8 +162,7 @@ async fn events_go_on_after_the_last_one_and_gaps_are_told() {
             (2, Some("1")) => {
                 let gap = "event: gap\ndata: {\"reason\": \"too long ago\"}\n\n";
                 let first = [gap.to_owned(), event(2)].map(|piece| Ok::<_, std::io::Error>(Bytes::from(piece)));
-                Body::from_stream(futures_util::StreamExt::chain(stream::iter(first), stream::pending()))
-                    .into_response()
+                Body::from_stream(stream::iter(first).chain(stream::pending())).into_response()
             }
             unexpected => panic!("{unexpected:?}"),
         }
