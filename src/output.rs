@@ -13,7 +13,7 @@ use serde_json::Value;
 pub use self::{
     json::{compact, document, fitted},
     table::{Cell, Column, Table},
-    text::{clock, cut, harmless, milliseconds, number, one_line, seconds, wrapped},
+    text::{clock, cut, harmless, milliseconds, number, one_line, seconds, within, wrapped},
 };
 use crate::up::NAME;
 
@@ -52,13 +52,27 @@ pub fn print(text: &str) -> io::Result<()> {
 
 /// Tells the person at the terminal something that is not what was asked for.
 pub fn tell(message: &str) {
+    let mut message = format!("{NAME}: {}\n", harmless(message));
+    if let Some(width) = width_of(&Term::stderr()) {
+        message = message.lines().map(|line| within(line, width)).collect();
+    }
     // For want of a terminal there is nobody to tell.
-    let _ = writeln!(io::stderr(), "{NAME}: {}", harmless(message));
+    let _ = io::stderr().write_all(message.as_bytes());
+}
+
+/// Begins a line of its own after the `^C` of a terminal.
+pub fn after_interrupt() {
+    if Term::stderr().is_term() {
+        let _ = io::stderr().write_all(b"\n");
+    }
 }
 
 /// How many columns there are, if standard output is a terminal.
 pub fn width() -> Option<usize> {
-    let terminal = Term::stdout();
+    width_of(&Term::stdout())
+}
+
+fn width_of(terminal: &Term) -> Option<usize> {
     let (_, columns) = terminal.size_checked().filter(|_| terminal.is_term())?;
     Some(usize::from(columns).max(MIN_WIDTH))
 }

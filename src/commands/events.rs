@@ -67,7 +67,7 @@ pub async fn run(arguments: Events) -> Result<ExitCode, Failure> {
     tokio::select! {
         ended = follow(&client, &arguments.pattern, &mut last, arguments.format) => ended?,
         // For want of a signal nobody can end it so.
-        Ok(()) = ctrl_c() => {}
+        Ok(()) = ctrl_c() => output::after_interrupt(),
     }
     if let Some(last) = last {
         output::tell(&format!("to go on from here: --after {last}"));

@@ -239,7 +239,7 @@ fn why(object: &Value) -> String {
         let _ = write!(why, "\n  and {} more: `{NAME} result {id} --json`", errors.len() - MAX_ERRORS);
     }
     if object["dead_letters"].as_array().is_some_and(|letters| !letters.is_empty()) {
-        let _ = write!(why, "\nTo look at what was set aside: {NAME} dead-letters list --object {id}");
+        let _ = write!(why, "\nWhat was set aside, and may be replayed:\n  {NAME} dead-letters list --object {id}");
     }
     why
 }

@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     client::{Address, Client, ClientError},
     failure::Failure,
-    output::{self, Format, compact, one_line, seconds},
+    output::{self, Format, compact, one_line, seconds, wrapped},
     patience::Patience,
 };
 
@@ -65,7 +65,7 @@ pub async fn run(arguments: Statistics) -> Result<ExitCode, Failure> {
     tokio::select! {
         ended = watch(&client, first, pause.duration().max(MIN_PAUSE), arguments.format) => ended?,
         // For want of a signal nobody can end it so.
-        Ok(()) = ctrl_c() => {}
+        Ok(()) = ctrl_c() => output::after_interrupt(),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -91,7 +91,7 @@ async fn watch(client: &Client, first: Value, pause: Duration, format: Format) -
                 let is_news = away_since.is_none();
                 let since = *away_since.get_or_insert_with(Instant::now);
                 if in_place {
-                    Some(format!("{error}; tried again since {}", seconds(since.elapsed().as_secs_f64())))
+                    Some(format!("away for {}: {error}", seconds(since.elapsed().as_secs_f64())))
                 } else {
                     is_news.then(|| format!("{error}; going on when it is back"))
                 }
@@ -128,8 +128,11 @@ impl Screen {
             format!("{}, every {}; Ctrl-C ends it", Zoned::now().strftime("%H:%M:%S"), seconds(pause.as_secs_f64()));
         let mut text = format!("{head}\n\n{}", shown::all(figures, output::width()));
         if let Some(told) = told {
-            text +=
-                &format!("\n{}\n", output::style_of("failed").apply_to(output::cut(&one_line(told), columns.into())));
+            let red = output::style_of("failed");
+            text.push('\n');
+            for line in wrapped(&one_line(told), columns.into(), "").lines() {
+                text += &format!("{}\n", red.apply_to(line));
+            }
         }
         // What does not fit cannot be replaced.
         let lines: Vec<&str> = text.lines().take(usize::from(rows).saturating_sub(1)).collect();

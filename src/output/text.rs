@@ -39,6 +39,15 @@ pub fn cut(text: &str, columns: usize) -> String {
     shown
 }
 
+/// A line as it is if it fits into so many columns; else broken between words.
+pub fn within(line: &str, columns: usize) -> String {
+    if measure_text_width(line) <= columns {
+        return format!("{line}\n");
+    }
+    let indent: String = line.chars().take_while(|c| *c == ' ').collect();
+    wrapped(line, columns, &indent)
+}
+
 /// Lines of at most so many columns, broken between words, each indented.
 pub fn wrapped(text: &str, columns: usize, indent: &str) -> String {
     let mut lines = vec![indent.to_owned()];
@@ -119,6 +128,9 @@ mod tests {
     fn lines_are_broken_between_words() {
         assert_eq!(wrapped("one two three", 11, "  "), "  one two\n  three\n");
         assert_eq!(wrapped("unbreakable", 4, "  "), "  unbreakable\n");
+        assert_eq!(within("  a  b", 6), "  a  b\n");
+        assert_eq!(within("  a  bc", 6), "  a bc\n");
+        assert_eq!(within("  ab cd", 6), "  ab\n  cd\n");
     }
 
     #[test]
