@@ -85,8 +85,12 @@
 //! ```
 
 mod catalogue;
+mod command;
+mod declared;
 mod elements;
+mod file;
 mod flaky;
+mod lines;
 mod nop;
 mod numbers;
 mod operation;
@@ -95,14 +99,17 @@ mod plusone;
 mod pow;
 #[cfg(test)]
 mod properties;
+mod schema;
 mod word_frequencies;
 mod words;
 
 pub use catalogue::{Catalogue, RegistrationError, UnknownOperation};
+pub use command::Command;
 pub use elements::{gather_elements, scatter_elements};
+pub use file::FileError;
 pub use flaky::Flaky;
 pub use nop::Nop;
-pub use operation::{Operation, OperationError, Parameters, Totals, run};
+pub use operation::{Execution, Operation, OperationError, Parameters, Totals, run};
 pub use parameters::{allow_parameters, schema_without_parameters};
 pub use plusone::PlusOne;
 pub use pow::Pow;

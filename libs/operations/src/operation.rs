@@ -5,6 +5,8 @@ use std::num::NonZeroUsize;
 
 use serde_json::Value;
 
+use crate::command::Command;
+
 /// An object's parameters: what the person who submitted it may set, by name.
 pub type Parameters = serde_json::Map<String, Value>;
 
@@ -68,10 +70,26 @@ pub trait Operation: Send + Sync + 'static {
         true
     }
 
+    /// Who executes its tasks: [`execute`](Self::execute), unless it was declared in a file.
+    fn execution(&self) -> Execution<'_> {
+        Execution::Here
+    }
+
     /// What this gathered result adds to the operation's totals; nothing for an operation that keeps none.
     fn totals(&self, _result: &Value) -> Option<Totals> {
         None
     }
+}
+
+/// Who executes the tasks of an operation.
+#[derive(Debug, Clone, Copy)]
+pub enum Execution<'a> {
+    /// [`Operation::execute`].
+    Here,
+    /// A program that a processor starts for each.
+    Command(&'a Command),
+    /// A processor that is not ours: its own business.
+    Elsewhere,
 }
 
 /// Why an operation did not do its work. The same input fails in the same way each time, unless it says otherwise.
