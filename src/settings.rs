@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use statistics::Statistics;
 
 /// Every setting: its variable, its default and its meaning, as `ebs up --help` shows them.
-const TABLE: [(&str, &str, &str); 20] = [
+const TABLE: [(&str, &str, &str); 21] = [
     ("QUEUE_URL", "embedded:bus.db", "The bus: embedded:FILE, in this process, or a RabbitMQ: amqp://… or host:port"),
     ("QUEUE_URL_FILE", "none", "A file in which the same stands, read again at each connect; wins over QUEUE_URL"),
     ("DATABASE_URL", "sqlite://stats.db", "The record: a file on a local file system"),
@@ -31,6 +31,7 @@ const TABLE: [(&str, &str, &str); 20] = [
     ("OBJECT_DEADLINE", "24h", "The deadline of an object that does not say; 1s to 30d"),
     ("MAX_BACKLOG", "100000", "While more messages than this wait in a queue, no objects are accepted"),
     ("MAX_EVENT_BYTES", "4MiB", "The longest event; up to 15MiB"),
+    ("OPERATIONS_FILE", "none", "A file that declares more operations, in TOML"),
     ("OPERATIONS", "all but flaky", "The operations that are executed here: names between commas"),
     ("CONCURRENCY", "cores", "How many tasks are executed at a time; 1 to 1024"),
     ("PROCESS_TIME", "0s", "How long each task takes at least, for demonstrations: 3s, or 3s..5s at random"),

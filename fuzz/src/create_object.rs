@@ -16,6 +16,7 @@ use chassis::{Context, Service};
 use datagen::Datagen;
 use http::{Request, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
+use operations::Catalogue;
 use tokio::runtime::{self, Runtime};
 use tower::ServiceExt;
 
@@ -92,7 +93,11 @@ fn door() -> (Runtime, Router, Arc<Confirming>) {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let transport = Arc::new(Confirming::default());
     let settings = Settings { exchange: "ebs".to_owned(), app: "datagen".to_owned(), max_event_bytes: MAX_EVENT_BYTES };
-    let context = Context { bus: Bus::over(transport.clone(), settings), grace: Duration::ZERO };
+    let context = Context {
+        bus: Bus::over(transport.clone(), settings),
+        catalogue: Catalogue::built_in(),
+        grace: Duration::ZERO,
+    };
     let datagen = runtime.block_on(Datagen::build(Default::default(), context)).expect("datagen");
     (runtime, datagen.own_router(), transport)
 }

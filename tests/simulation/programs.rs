@@ -8,6 +8,7 @@ use chassis::{Context, Service};
 use datagen::Datagen;
 use distributor::Distributor;
 use http::{Request, StatusCode};
+use operations::Catalogue;
 use processor::Processor;
 use serde_json::{Value, json};
 use statistics::Statistics;
@@ -91,7 +92,7 @@ impl Programs {
         let settings = Settings { exchange: EXCHANGE.to_owned(), app: S::NAME.to_owned(), max_event_bytes: 1 << 20 };
         let bus = Bus::over(Arc::new(self.injector.wrap(name, self.transport.clone())), settings);
         let config: S::Config = serde_json::from_value(config).unwrap();
-        let service = S::build(config, Context { bus, grace: GRACE }).await.unwrap();
+        let service = S::build(config, Context { bus, catalogue: Catalogue::built_in(), grace: GRACE }).await.unwrap();
         let (router, shutdown, owned) = (Router::from(service.router()), self.shutdown.clone(), name.to_owned());
         let running = self.running.spawn(async move { (owned, service.run(shutdown).await) });
         self.by_name.insert(name.to_owned(), running);

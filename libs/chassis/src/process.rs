@@ -5,6 +5,7 @@ use std::{net::SocketAddr, os::fd::AsFd, pin::pin, process::ExitCode, time::Dura
 use anyhow::{Context as _, anyhow};
 use bus::Bus;
 use futures_util::{StreamExt, stream::FuturesUnordered};
+use operations::Catalogue;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::JoinMap};
 use tracing::{error, info, warn};
@@ -74,9 +75,9 @@ impl Process {
     }
 
     /// What a service is given. From now on the process is ready only as long as this bus works.
-    pub fn context(&mut self, bus: Bus) -> Context {
+    pub fn context(&mut self, bus: Bus, catalogue: Catalogue) -> Context {
         self.buses.push(bus.clone());
-        Context { bus, grace: self.grace }
+        Context { bus, catalogue, grace: self.grace }
     }
 
     /// Runs a service. From now on the process is ready only as long as the service is, and ends if the service does.

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bus::Bus;
+use operations::Catalogue;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -69,6 +70,8 @@ pub trait Service: Sized + Send + 'static {
 pub struct Context {
     /// The bus.
     pub bus: Bus,
+    /// What can be done to objects.
+    pub catalogue: Catalogue,
     /// `SHUTDOWN_GRACE`.
     pub grace: Duration,
 }
@@ -117,7 +120,9 @@ fn load<S: Service>() -> Result<(Settings, S::Config), ConfigError> {
 async fn run<S: Service>(settings: Settings, config: S::Config, bus: Bus) -> anyhow::Result<()> {
     let listen = settings.listen.unwrap_or(S::LISTEN);
     let mut process = Process::start(S::NAME, listen, settings.guard(), settings.shutdown_grace.duration()).await?;
-    let service = S::build(config, process.context(bus)).await.with_context(|| format!("cannot start {}", S::NAME))?;
+    let service = S::build(config, process.context(bus, settings.catalogue()))
+        .await
+        .with_context(|| format!("cannot start {}", S::NAME))?;
     let interface = Interface { router: service.router(), elsewhere: service.elsewhere() };
     info!("{} {} listens on http://{listen}, bus at {}", S::NAME, env!("CARGO_PKG_VERSION"), settings.queue_url().0);
     process.run(service);

@@ -3,10 +3,11 @@
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use bus::amqp::{Address, read_address};
+use operations::Catalogue;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    config::{ByteSize, NotAllowed, Span, TokenFile, Tokens},
+    config::{ByteSize, NotAllowed, OperationsFile, Span, TokenFile, Tokens},
     http::Guard,
     telemetry::{LogFilter, LogFormat},
 };
@@ -26,6 +27,7 @@ pub struct Settings<Q = BrokerUrl> {
     pub exchange: ExchangeName,
     api_token: Option<Tokens>,
     api_token_file: Option<TokenFile>,
+    operations_file: Option<OperationsFile>,
     /// `LISTEN`: where HTTP is served; each service has its own default.
     pub listen: Option<SocketAddr>,
     /// `MAX_EVENT_BYTES`: the longest event, as serialised.
@@ -46,6 +48,7 @@ impl<Q: Default> Default for Settings<Q> {
             exchange: ExchangeName("ebs".to_owned()),
             api_token: None,
             api_token_file: None,
+            operations_file: None,
             listen: None,
             max_event_bytes: MaxEventBytes(ByteSize::mib(4)),
             log_format: LogFormat::default(),
@@ -64,6 +67,11 @@ impl<Q> Settings<Q> {
     /// Who may use what is served: `API_TOKEN` and `API_TOKEN_FILE`, or everybody.
     pub fn guard(&self) -> Guard {
         Guard::new(self.api_token.clone(), self.api_token_file.clone())
+    }
+
+    /// What can be done to objects: what is built in, and what `OPERATIONS_FILE` declares.
+    pub fn catalogue(&self) -> Catalogue {
+        self.operations_file.as_ref().map_or_else(Catalogue::built_in, |file| file.catalogue().clone())
     }
 
     /// What the bus of a service is made with.

@@ -155,7 +155,9 @@ impl Entry {
             ("pass_environment", self.pass_environment.is_some()),
         ];
         if self.command.is_some() == self.external {
-            return Err("who executes it? allowed: command = [\"program\", \"argument\", …], or external = true".to_owned());
+            return Err(
+                "who executes it? allowed: command = [\"program\", \"argument\", …], or external = true".to_owned()
+            );
         }
         match of_commands.into_iter().find(|(_, given)| self.external && *given) {
             Some((name, _)) => Err(format!("{name}; allowed with command: what is external bounds itself")),
@@ -190,7 +192,9 @@ impl TryFrom<Vec<String>> for Words {
             Some(program) if !program.is_empty() && fits(&program) && words.as_slice().iter().all(fits) => {
                 Ok(Self { program, arguments: words.collect() })
             }
-            _ => Err(format!("command; allowed: a program and its arguments, each of at most {MAX_ARGUMENT_BYTES} bytes")),
+            _ => Err(format!(
+                "command; allowed: a program and its arguments, each of at most {MAX_ARGUMENT_BYTES} bytes"
+            )),
         }
     }
 }

@@ -68,7 +68,8 @@ impl Schema {
             allow_parameters(parameters, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
         }
         let parameters = Value::Object(parameters.clone());
-        let wrong: Vec<String> = self.validator.iter_errors(&parameters).take(MAX_TOLD).map(|error| told(&error)).collect();
+        let wrong: Vec<String> =
+            self.validator.iter_errors(&parameters).take(MAX_TOLD).map(|error| told(&error)).collect();
         if wrong.is_empty() { Ok(()) } else { Err(OperationError::InvalidParameters(wrong.join("; "))) }
     }
 }

@@ -14,7 +14,6 @@ use chassis::{
     Context, Service,
     http::{Elsewhere, Readiness, document},
 };
-use operations::Catalogue;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouterExt},
@@ -47,7 +46,7 @@ impl Service for Datagen {
 
     async fn build(config: Config, context: Context) -> anyhow::Result<Self> {
         let statistics = Statistics::at(config.statistics_url.0.clone());
-        let door = Door::new(context.bus, Catalogue::built_in(), config)?;
+        let door = Door::new(context.bus, context.catalogue, config)?;
         Ok(Self { door: Arc::new(door), statistics })
     }
 

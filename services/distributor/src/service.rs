@@ -7,7 +7,6 @@ use bus::{
     events::{OperationName, TaskCreated},
 };
 use chassis::{Context, Service};
-use operations::Catalogue;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +25,6 @@ const MAX_ATTEMPTS: u32 = 5;
 /// The service.
 pub struct Distributor {
     context: Context,
-    catalogue: Catalogue,
 }
 
 /// It has no settings of its own.
@@ -39,12 +37,12 @@ impl Service for Distributor {
     type Config = Config;
 
     async fn build(_config: Config, context: Context) -> anyhow::Result<Self> {
-        Ok(Self { context, catalogue: Catalogue::built_in() })
+        Ok(Self { context })
     }
 
     async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Context { bus, grace } = self.context;
-        for name in self.catalogue.names() {
+        let Context { bus, catalogue, grace } = self.context;
+        for name in catalogue.names() {
             let operation: OperationName = name.parse()?;
             bus.ensure::<TaskCreated>(&operation).await;
         }
@@ -56,7 +54,7 @@ impl Service for Distributor {
             max_attempts: MAX_ATTEMPTS,
             grace,
         };
-        let handler = OnObjectCreated { bus: bus.clone(), catalogue: self.catalogue };
+        let handler = OnObjectCreated { bus: bus.clone(), catalogue };
         objects.run(bus, Arc::new(handler), shutdown).await;
         Ok(())
     }

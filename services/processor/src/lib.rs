@@ -5,6 +5,7 @@
 //!
 //! Executes tasks. Any number of them compete; one that dies leaves its tasks to the others.
 
+mod command;
 mod config;
 mod execute;
 mod on_task_created;

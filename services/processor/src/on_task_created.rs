@@ -40,7 +40,7 @@ impl Handle<TaskCreated> for OnTaskCreated {
         let started = self.bus.publish(&started, Some(&envelope), PATIENCE);
         let ended = async {
             let began = Instant::now();
-            let executed = self.executor.execute(&self.operation, task).await;
+            let executed = self.executor.execute(&self.operation, task, &attempt).await;
             drop(slot);
             let ended = Ended { attempt, duration: began.elapsed(), cause: &envelope };
             self.tell(executed, ended).await

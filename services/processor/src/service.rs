@@ -9,13 +9,16 @@ use bus::{
     Slots, WorkQueue,
     events::{OperationName, TaskFinished, TaskStarted},
 };
-use chassis::{Context, Service, config::ConfigError};
-use operations::Catalogue;
+use chassis::{
+    Context, Service,
+    config::{ConfigError, Names},
+};
+use operations::{Catalogue, Execution};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::{config::Config, execute::Executor, on_task_created::OnTaskCreated, stuck::Stuck};
+use crate::{command, config::Config, execute::Executor, on_task_created::OnTaskCreated, stuck::Stuck};
 
 /// How many more tasks are held while they take next to no time, so that many wait together to be confirmed. Of long ones
 /// the bus delivers fewer: [`bus::MAX_HELD_BYTES`] bounds the memory.
@@ -34,13 +37,7 @@ impl Service for Processor {
     type Config = Config;
 
     async fn build(config: Config, context: Context) -> anyhow::Result<Self> {
-        let built_in = Catalogue::built_in();
-        let catalogue = match &config.operations {
-            None => built_in.offered_unasked(),
-            Some(names) => built_in
-                .only(names.iter())
-                .map_err(|error| ConfigError::not_allowed("OPERATIONS", &names.to_string(), &error.to_string()))?,
-        };
+        let catalogue = offered(&context.catalogue, config.operations.as_ref())?;
         if config.process_time.high() >= config.task_timeout.get() {
             let allowed = "expected less than TASK_TIMEOUT, or no task would ever end";
             return Err(ConfigError::not_allowed("PROCESS_TIME", &config.process_time.to_string(), allowed).into());
@@ -49,7 +46,7 @@ impl Service for Processor {
     }
 
     async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Context { bus, grace } = self.context;
+        let Context { bus, grace, .. } = self.context;
         let concurrency = u16::try_from(self.config.concurrency.get())?;
         info!(
             processor = self.config.processor,
@@ -101,4 +98,27 @@ impl Service for Processor {
             too_many = stuck.too_many() => Err(too_many),
         }
     }
+}
+
+/// What it offers of what there is: what it is told to, or whatever is offered unasked.
+fn offered(all: &Catalogue, names: Option<&Names>) -> Result<Catalogue, ConfigError> {
+    let not_allowed = |reason: String| {
+        let value = names.map(Names::to_string).unwrap_or_default();
+        ConfigError::not_allowed("OPERATIONS", &value, &reason)
+    };
+    let offered = match names {
+        None => all.clone().offered_unasked(),
+        Some(names) => all.only(names.iter()).map_err(|error| not_allowed(error.to_string()))?,
+    };
+    for operation in offered.iter() {
+        let (name, expected) = (operation.name(), "expected operations that can be executed here");
+        match operation.execution() {
+            Execution::Elsewhere => return Err(not_allowed(format!("{name} is external; {expected}"))),
+            Execution::Command(command) if command::find(command).is_none() => {
+                return Err(not_allowed(format!("there is no program {:?}, for {name}; {expected}", command.program)));
+            }
+            Execution::Command(_) | Execution::Here => {}
+        }
+    }
+    Ok(offered)
 }

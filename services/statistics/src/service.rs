@@ -55,6 +55,7 @@ pub struct Statistics {
     database: DatabasePath,
     retention: Retention,
     bus: Bus,
+    catalogue: Catalogue,
     grace: Duration,
     health: Arc<Health>,
     record: Arc<OnceLock<Arc<Record>>>,
@@ -74,6 +75,7 @@ impl Service for Statistics {
             database: config.database_url,
             retention: config.retention,
             bus: context.bus,
+            catalogue: context.catalogue,
             grace: context.grace,
             health: Arc::default(),
             record: Arc::default(),
@@ -141,7 +143,7 @@ impl Statistics {
     /// # Errors
     /// If another process owns it, or it can never be opened.
     pub async fn open_now(&self) -> anyhow::Result<()> {
-        match Record::try_open(self.database.path(), Catalogue::built_in()).await {
+        match Record::try_open(self.database.path(), self.catalogue.clone()).await {
             Ok(Some(record)) => drop(self.opened(record)),
             Ok(None) => bail!("another process owns {}", self.database.path().display()),
             Err(error @ OpenError::Unavailable { .. }) => self.wait_for(error.to_string()),
@@ -163,7 +165,7 @@ impl Statistics {
         }
         let path = self.database.path();
         loop {
-            match Record::try_open(path, Catalogue::built_in()).await {
+            match Record::try_open(path, self.catalogue.clone()).await {
                 Ok(Some(record)) => return Ok(self.opened(record)),
                 Ok(None) => self.wait_for(format!("another process owns {}", path.display())),
                 // Ending would not help: whoever started it would do so again and again.

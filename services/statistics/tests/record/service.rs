@@ -10,6 +10,7 @@ use bus::{
     events::{ObjectCreated, TaskFinished},
 };
 use chassis::{Context, Service};
+use operations::Catalogue;
 use statistics::{Config, Statistics};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -33,7 +34,7 @@ async fn service(database_url: &str) -> Statistics {
 
 async fn service_on(bus: Bus, database_url: &str) -> Statistics {
     let config = Config { database_url: database_url.parse().unwrap(), ..Config::default() };
-    let context = Context { bus, grace: Duration::from_secs(1) };
+    let context = Context { bus, catalogue: Catalogue::built_in(), grace: Duration::from_secs(1) };
     Statistics::build(config, context).await.unwrap()
 }
 
