@@ -81,9 +81,13 @@ async fn serve(settings: Settings, buses: &mut Buses, process: Option<Process>) 
     let catalogue = settings.shared.catalogue();
 
     let datagen = Datagen::build(settings.datagen, process.context(buses.of(Datagen::NAME), catalogue.clone())).await?;
-    let distributor = Distributor::build(settings.distributor, process.context(buses.of(Distributor::NAME), catalogue.clone())).await?;
-    let processor = Processor::build(settings.processor, process.context(buses.of(Processor::NAME), catalogue.clone())).await?;
-    let statistics = Statistics::build(settings.statistics, process.context(buses.of(Statistics::NAME), catalogue.clone())).await?;
+    let distributor =
+        Distributor::build(settings.distributor, process.context(buses.of(Distributor::NAME), catalogue.clone()))
+            .await?;
+    let processor =
+        Processor::build(settings.processor, process.context(buses.of(Processor::NAME), catalogue.clone())).await?;
+    let statistics =
+        Statistics::build(settings.statistics, process.context(buses.of(Statistics::NAME), catalogue.clone())).await?;
     // Alone it would wait for whoever has the file; whoever starts a whole system by hand wants to know at once.
     statistics.open_now().await.context("cannot keep the record (DATABASE_URL)")?;
     welcome(&settings.shared, record.path(), process.address()?);

@@ -19,6 +19,7 @@ mod kit;
 mod logs;
 mod openapi;
 mod operations;
+mod operations_file;
 mod order_of_start;
 mod partitions;
 mod restarts;
