@@ -72,6 +72,8 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
 ENTRYPOINT ["/usr/local/bin/distributor"]
 
 # --- processor -------------------------------------------------------------------------------
+# For operations that a command executes it lacks the command, and any interpreter:
+# libs/operations/OWN_OPERATIONS.md shows an image made from this one that has them.
 FROM runtime AS processor
 LABEL org.opencontainers.image.title="ebs-processor" \
       org.opencontainers.image.description="EBS: executes tasks"

@@ -297,6 +297,19 @@ mod tests {
     }
 
     #[test]
+    fn what_the_documents_and_examples_show_can_be_used() {
+        let documents = include_str!("../OWN_OPERATIONS.md");
+        let shown = documents.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+        let files = [
+            include_str!("../../../examples/operations/operations.toml"),
+            include_str!("../../../kustomize/components/operations-file/operations.toml"),
+        ];
+        for text in shown.chain(files) {
+            assert!(read(text).unwrap().get("reverse").is_ok(), "{text}");
+        }
+    }
+
+    #[test]
     fn a_file_without_operations_adds_none() {
         assert_eq!(read("# none yet\n").unwrap().names().count(), Catalogue::built_in().names().count());
     }

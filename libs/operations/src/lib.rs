@@ -24,8 +24,10 @@
 //!
 //! # An operation of your own
 //!
-//! One file with the seven functions of [`Operation`], and one line of registration: [`Catalogue::with`] from outside,
-//! or a line in `Catalogue::built_in` from inside this crate.
+//! One file with the seven functions of [`Operation`] that have no default, and one line of registration: in
+//! `Catalogue::built_in`, or a [`Catalogue::with`]. Services take what is built in, and [what a file
+//! declares](Catalogue::with_file): operations whose tasks are executed by commands or by somebody else, which `OWN_OPERATIONS.md`
+//! beside this crate tells about.
 //!
 //! ```
 //! use operations::{

@@ -27,7 +27,8 @@ pub trait Operation: Send + Sync + 'static {
     /// One sentence for people.
     fn summary(&self) -> &str;
 
-    /// The JSON Schema (draft 2020-12) of the parameters, an object with `additionalProperties: false`.
+    /// The JSON Schema (draft 2020-12) of the parameters, an object with `additionalProperties: false` unless a file says
+    /// otherwise.
     fn parameters_schema(&self) -> Value;
 
     /// At the door: would `scatter` and `execute` take this? What is accepted here fails later only by what
