@@ -14,6 +14,7 @@ use datagen::Datagen;
 use distributor::Distributor;
 use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
+use operations::Catalogue;
 use processor::Processor;
 use serde_json::{Value, json};
 use statistics::Statistics;
@@ -76,7 +77,8 @@ impl Services {
         let settings =
             Settings { exchange: EXCHANGE.to_owned(), app: S::NAME.to_owned(), max_event_bytes: MAX_EVENT_BYTES };
         let transport = self.recorder.of(S::NAME, self.transport.clone());
-        let context = Context { bus: Bus::over(Arc::new(transport), settings), grace: GRACE };
+        let bus = Bus::over(Arc::new(transport), settings);
+        let context = Context { bus, catalogue: Catalogue::built_in(), grace: GRACE };
         let service = S::build(serde_json::from_value(config)?, context).await?;
         let router = Router::from(service.router());
         self.running.spawn(service.run(shutdown.clone()));
