@@ -2,7 +2,8 @@
 //!
 //! - [`Problem`] is the one error type: RFC 9457 `application/problem+json`. A handler returns `Result<_, Problem>` and may
 //!   use `?` on any error; what is not a [`Problem`] is logged and answered with a bare 500.
-//! - [`Json`], [`Query`], [`Path`], [`Form`] and [`Raw`] are axum's extractors with [`Problem`]s for rejections.
+//! - [`Json`], [`Query`], [`Path`], [`Form`] and [`Raw`] are axum's extractors with [`Problem`]s for rejections, [`Pieces`]
+//!   is a body that is read as it arrives, and [`FromObject`] is JSON that must be an object.
 //! - [`Guard`] lets in who shows a token.
 //! - [`document()`] begins the OpenAPI document that grows with the routes of a router, and [`responses`] are the answers
 //!   that are problems, for their documentation.
@@ -13,9 +14,11 @@ mod bounded_body;
 mod bounded_stream;
 mod document;
 mod extract;
+mod from_object;
 mod guard;
 mod operational;
 mod page;
+mod pieces;
 mod problem;
 mod readiness;
 pub mod responses;
@@ -23,8 +26,10 @@ mod serve;
 
 pub use document::{Elsewhere, Interface, document};
 pub use extract::{Form, Json, Path, Query, Raw};
+pub use from_object::FromObject;
 pub use guard::{Guard, Submitter};
 pub use operational::operational;
+pub use pieces::Pieces;
 pub use problem::Problem;
 pub use readiness::Readiness;
 pub use serve::{Limits, serve};

@@ -240,6 +240,7 @@ async fn what_extractors_refuse_is_a_problem_that_says_why() {
     let long = "x".repeat(3_000_000);
     for (method_and_path, header, body, status, why) in [
         ("POST /json", json, "{", 400, "EOF while parsing"),
+        ("POST /json", json, r#"["x"]"#, 422, "invalid type: sequence, expected a JSON object"),
         ("POST /json", json, r#"{"name": 7}"#, 422, "name: invalid type: integer `7`, expected a string"),
         ("POST /json", "x: y", "{}", 415, r#""accepted":["application/json"]"#),
         ("POST /json", json, &long, 413, "longer than is accepted"),

@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
@@ -24,16 +24,38 @@ pub(super) enum TooSlow {
     TookTooLong(Duration),
 }
 
-/// Fails with [`TooSlow`] when nothing arrives for `stall`, or not everything within `total`, counted from when somebody
-/// begins to read.
+/// The time in which a body must arrive whole, counted from when somebody begins to read. Whoever reads it piece by piece
+/// can have it count anew.
+#[derive(Clone, Debug)]
+pub(super) struct BodyTime {
+    total: Duration,
+    /// Set when somebody has begun to read.
+    end: Arc<Mutex<Option<Instant>>>,
+}
+
+impl BodyTime {
+    fn new(total: Duration) -> Self {
+        Self { total, end: Arc::default() }
+    }
+
+    /// What comes from now on has the time of a whole body.
+    pub(super) fn count_anew(&self) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + self.total);
+    }
+
+    fn end(&self) -> Instant {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        *end.get_or_insert_with(|| Instant::now() + self.total)
+    }
+}
+
+/// Fails with [`TooSlow`] when nothing arrives for `stall`, or not everything within its [`BodyTime`].
 pub(super) struct BoundedBody {
     inner: Incoming,
     stall: Duration,
-    total: Duration,
-    /// Set while somebody waits for more.
-    stalled: Option<Pin<Box<Sleep>>>,
-    /// Set when somebody has begun to read.
-    end: Option<Instant>,
+    time: BodyTime,
+    /// Set while somebody waits for more: when it has stalled, and what wakes them then.
+    stalled: Option<(Instant, Pin<Box<Sleep>>)>,
     progress: Progress,
 }
 
@@ -58,7 +80,11 @@ impl BoundedBody {
         if inner.is_end_stream() {
             progress.whole();
         }
-        Self { inner, stall, total, stalled: None, end: None, progress }
+        Self { inner, stall, time: BodyTime::new(total), stalled: None, progress }
+    }
+
+    pub(super) fn time(&self) -> BodyTime {
+        self.time.clone()
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -72,7 +98,7 @@ impl Body for BoundedBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let end = *this.end.get_or_insert_with(|| Instant::now() + this.total);
+        let end = this.time.end();
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
             this.stalled = None;
             if frame.is_none() || this.inner.is_end_stream() {
@@ -81,9 +107,18 @@ impl Body for BoundedBody {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let stall = this.stall;
-        let stalled = this.stalled.get_or_insert_with(|| Box::pin(sleep_until(end.min(Instant::now() + stall))));
-        ready!(stalled.as_mut().poll(cx));
-        let too_slow = if Instant::now() >= end { TooSlow::TookTooLong(this.total) } else { TooSlow::Stalled(stall) };
+        let (stalls_at, sleep) = this.stalled.get_or_insert_with(|| {
+            let stalls_at = Instant::now() + stall;
+            (stalls_at, Box::pin(sleep_until(stalls_at)))
+        });
+        // The end may have moved since.
+        let limit = end.min(*stalls_at);
+        if sleep.deadline() != limit {
+            sleep.as_mut().reset(limit);
+        }
+        ready!(sleep.as_mut().poll(cx));
+        let too_slow =
+            if Instant::now() >= end { TooSlow::TookTooLong(this.time.total) } else { TooSlow::Stalled(stall) };
         Poll::Ready(Some(Err(too_slow.into())))
     }
 

@@ -9,14 +9,15 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep},
 };
 
 /// What is read at a time of what nobody wants.
 const UNWANTED_BYTES: usize = 4096;
 
-/// Fails with [`io::ErrorKind::TimedOut`] when the other end has not taken a byte for `stall`. hyper has a timeout for what
-/// it reads, but none for what it writes.
+/// Fails with [`io::ErrorKind::TimedOut`] when the other end has not taken a byte for `stall`, nor sent one. hyper has a
+/// timeout for what it reads, but none for what it writes. Many clients send all that they have before they read anything:
+/// as long as they send, what they do not take is no stall. How long they may send is bounded elsewhere.
 ///
 /// Shutting down says that nothing more comes, and then reads and throws away what the other end goes on sending, until it
 /// has had enough or `linger` is over: a socket that is closed with bytes unread is reset, and whoever was sending them
@@ -50,7 +51,13 @@ impl<S> BoundedStream<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for BoundedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        let this = &mut *self;
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.inner).poll_read(cx, buf);
+        if let Some(stalled) = this.stalled.as_mut().filter(|_| buf.filled().len() > before) {
+            stalled.as_mut().reset(Instant::now() + this.stall);
+        }
+        read
     }
 }
 
@@ -102,10 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for BoundedStream<S> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        time::Instant,
-    };
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     const STALL: Duration = Duration::from_secs(30);
     const LINGER: Duration = Duration::from_secs(2);
@@ -130,6 +134,28 @@ mod tests {
         };
         let (written, ()) = tokio::join!(ours.write_all(&[0; 1600]), reader);
         written.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_to_whoever_goes_on_sending_waits_and_fails_when_that_has_ended() {
+        const SENDS: u32 = 10;
+        let (ours, mut theirs) = tokio::io::duplex(16);
+        let (mut reading, mut writing) = tokio::io::split(BoundedStream::new(ours, STALL, LINGER));
+        let sending = async {
+            for _ in 0..SENDS {
+                tokio::time::sleep(STALL / 2).await;
+                theirs.write_all(&[0; 16]).await.unwrap();
+            }
+        };
+        let receiving = async {
+            for _ in 0..SENDS {
+                reading.read_exact(&mut [0; 16]).await.unwrap();
+            }
+        };
+        let began = Instant::now();
+        let (written, (), ()) = tokio::join!(writing.write_all(&[0; 17]), sending, receiving);
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed(), SENDS * STALL / 2 + STALL);
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use http::{StatusCode, request::Parts};
 use serde::de::DeserializeOwned;
 
-use super::{Problem, bounded_body::TooSlow};
+use super::{FromObject, Problem, bounded_body::TooSlow};
 
-/// A JSON body, or as an answer. 400 if it is not JSON, 415 without `Content-Type: application/json`, 422 if it does not
+/// A JSON body, which is an object, or any JSON as an answer. 400 if it is not JSON, 415 without `Content-Type: application/json`, 422 if it does not
 /// say what is expected.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Json<T>(pub T);
@@ -39,7 +39,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         match axum::Json::from_request(request, state).await {
-            Ok(axum::Json(value)) => Ok(Self(value)),
+            Ok(axum::Json(FromObject(value))) => Ok(Self(value)),
             Err(JsonRejection::MissingJsonContentType(_)) => {
                 Err(Problem::unsupported_media_type(&["application/json"]))
             }
@@ -101,13 +101,17 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 
 /// The body did not come, not in time, or is too long.
 fn unread(rejection: &BytesRejection) -> Problem {
-    let too_slow = Chain::new(rejection).find_map(|error| error.downcast_ref::<TooSlow>());
-    match (too_slow, rejection.status()) {
-        (Some(too_slow), _) => Problem::request_timeout(too_slow.to_string()),
-        (None, StatusCode::PAYLOAD_TOO_LARGE) => {
-            Problem::payload_too_large("The body is longer than is accepted here.")
-        }
-        (None, _) => Problem::bad_request("The body did not arrive whole."),
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::payload_too_large("The body is longer than is accepted here."),
+        _ => not_arrived(rejection),
+    }
+}
+
+/// The body did not come, or not in time.
+pub(super) fn not_arrived(error: &(dyn Error + 'static)) -> Problem {
+    match Chain::new(error).find_map(|error| error.downcast_ref::<TooSlow>()) {
+        Some(too_slow) => Problem::request_timeout(too_slow.to_string()),
+        None => Problem::bad_request("The body did not arrive whole."),
     }
 }
 

@@ -8,7 +8,7 @@ use http::{
     header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use problem_details::{JsonProblemDetails, ProblemDetails};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{RefOr, schema::Schema},
@@ -200,6 +200,13 @@ impl IntoResponse for Problem {
 impl<E: Into<anyhow::Error>> From<E> for Problem {
     fn from(error: E) -> Self {
         Self::internal(error)
+    }
+}
+
+/// As it stands in the body of an answer: for answers that say several things, of which some went wrong.
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.details.serialize(serializer)
     }
 }
 

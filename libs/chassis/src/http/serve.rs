@@ -46,9 +46,10 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Without a byte of a request's body that a handler waits for. 15 s, then 408.
     pub body_stall: Duration,
-    /// For a request's whole body. 2 min: 4 MiB at 35 kB/s.
+    /// For a request's whole body, or if it is read [piece by piece](super::Pieces), for what makes progress. 2 min: 4 MiB at
+    /// 35 kB/s.
     pub body_timeout: Duration,
-    /// Without a byte of an answer being taken. 30 s, then the connection is closed.
+    /// Without a byte of an answer being taken, by a client that sends nothing either. 30 s, then the connection is closed.
     pub write_stall: Duration,
     /// For a client to hear an answer that was given before its request's body was read: what it goes on sending is read and
     /// thrown away, or the answer could be lost. 2 s.
@@ -151,12 +152,13 @@ impl Server {
             return Ok(Problem::headers_too_large(self.limits.header_bytes).into_response());
         }
         let asked = OriginalUri(request.uri().clone());
-        let body = |body| BoundedBody::new(body, self.limits.body_stall, self.limits.body_timeout);
-        let request = request.map(body);
-        let progress = request.body().progress();
-        let mut request = request.map(Body::new);
+        let (parts, body) = request.into_parts();
+        let body = BoundedBody::new(body, self.limits.body_stall, self.limits.body_timeout);
+        let (time, progress) = (body.time(), body.progress());
+        let mut request = Request::from_parts(parts, Body::new(body));
         // With the slash at its end, for whoever needs to know.
         request.extensions_mut().insert(asked);
+        request.extensions_mut().insert(time);
         let answer = AssertUnwindSafe(self.app.clone().oneshot(request)).catch_unwind().await;
         // The panic hook has logged it.
         let Ok(mut answer) = answer.unwrap_or_else(|_| Ok(Problem::logged_already().into_response()));
