@@ -1,4 +1,4 @@
-//! What is served over HTTP: the record, read; and what becomes of dead letters.
+//! What is served over HTTP: the record, read; totals, reset; and what becomes of dead letters.
 
 mod answer;
 mod dead_letters;
@@ -57,8 +57,9 @@ pub fn router(api: Api) -> OpenApiRouter {
         .routes(routes!(dead_letters::replay))
         .routes(routes!(objects::list))
         .routes(routes!(object::show))
+        .routes(routes!(object::status))
         .routes(routes!(statistics::show))
-        .routes(routes!(totals::show))
+        .routes(routes!(totals::show, totals::reset))
         .with_state(api)
 }
 

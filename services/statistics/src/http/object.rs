@@ -1,4 +1,4 @@
-//! `GET /api/objects/{id}`: everything about one object, on request when it has finished.
+//! `GET /api/objects/{id}`: everything about one object, or its status alone; on request when it has finished.
 
 use std::time::Duration;
 
@@ -48,15 +48,53 @@ pub(super) async fn show(
     Path(id): Path<ObjectId>,
     Query(parameters): Query<Parameters>,
 ) -> Result<Json<Answer>, Problem> {
-    match parameters.wait.unwrap_or_default() {
-        0 => {}
-        seconds @ 1..=MAX_WAIT_S => wait(&api, id, Duration::from_secs(seconds)).await?,
-        _ => return Err(Problem::bad_request(format!("wait: 0 to {MAX_WAIT_S} seconds are allowed"))),
-    }
+    parameters.wait(&api, id).await?;
     match api.record()?.object(id).await.map_err(unread)? {
         Some(object) => Ok(Json(Answer::of(id, object)?)),
         None => Err(missing(&api, id).await?),
     }
+}
+
+/// An object: where it stands
+///
+/// Its status alone, however much there is to say of it: for those who wait for it.
+#[utoipa::path(
+    get,
+    path = "/api/objects/{id}/status",
+    tag = "objects",
+    operation_id = "show_object_status",
+    params(("id" = Uuid, Path, description = "As it was answered when the object was submitted."), Parameters),
+    responses((status = OK, description = "Its status.", body = Standing), BadRequest, NotFound, Gone, Unavailable)
+)]
+pub(super) async fn status(
+    State(api): State<Api>,
+    Path(id): Path<ObjectId>,
+    Query(parameters): Query<Parameters>,
+) -> Result<Json<Standing>, Problem> {
+    parameters.wait(&api, id).await?;
+    match api.record()?.status(id).await.map_err(unread)? {
+        Some((status, started)) => Ok(Json(Standing { id, status: ObjectStatus::of(status, started) })),
+        None => Err(missing(&api, id).await?),
+    }
+}
+
+impl Parameters {
+    async fn wait(&self, api: &Api, id: ObjectId) -> Result<(), Problem> {
+        match self.wait.unwrap_or_default() {
+            0 => Ok(()),
+            seconds @ 1..=MAX_WAIT_S => wait(api, id, Duration::from_secs(seconds)).await,
+            _ => Err(Problem::bad_request(format!("wait: 0 to {MAX_WAIT_S} seconds are allowed"))),
+        }
+    }
+}
+
+/// Where an object stands.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ObjectStanding)]
+pub(super) struct Standing {
+    #[schema(value_type = Uuid)]
+    id: ObjectId,
+    status: ObjectStatus,
 }
 
 /// 410 if it was here, as long as that is known; else 404.

@@ -1,4 +1,4 @@
-//! `GET /api/totals/{operation}`: the highest of an operation's counters.
+//! `GET /api/totals/{operation}`: the highest of an operation's counters. `DELETE`: they begin anew.
 
 use axum::extract::State;
 use chassis::http::{
@@ -6,9 +6,11 @@ use chassis::http::{
     responses::{BadRequest, NotFound, Unavailable},
 };
 use serde::{Deserialize, Serialize};
+use tracing::info;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Api, unread};
+use crate::record::Record;
 
 const DEFAULT_LIMIT: u32 = 10;
 const MAX_LIMIT: u32 = 1000;
@@ -61,10 +63,7 @@ pub(super) async fn show(
         return Err(Problem::bad_request(format!("limit: 1 to {MAX_LIMIT} are allowed")));
     }
     let record = api.record()?;
-    record
-        .catalogue()
-        .get(&operation)
-        .map_err(|unknown| Problem::not_found(unknown.to_string()).with("known", unknown.known))?;
+    check(record, &operation)?;
     let found = record.totals(&operation, limit).await.map_err(unread)?;
     Ok(Json(Answer {
         operation,
@@ -72,4 +71,40 @@ pub(super) async fn show(
         total: found.total,
         totals: found.highest.into_iter().map(|(name, count)| Total { name, count }).collect(),
     }))
+}
+
+/// That the totals began anew.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TotalsReset)]
+pub(super) struct Reset {
+    operation: String,
+    /// So many names had a counter.
+    deleted: u64,
+}
+
+/// Reset the totals of an operation: they begin anew
+///
+/// All counters are deleted in one transaction: whoever reads sees all of them or none. Nothing else changes: objects keep
+/// their results, and `GET /api/statistics` its figures. Each object is counted once, when it succeeds: what did before the
+/// reset is not counted again, what does afterwards is, also if it was submitted before.
+#[utoipa::path(
+    delete,
+    path = "/api/totals/{operation}",
+    tag = "statistics",
+    operation_id = "reset_totals",
+    params(("operation" = String, Path, description = "Its name.", example = "word-frequencies")),
+    responses((status = OK, description = "They are deleted.", body = Reset), NotFound, Unavailable)
+)]
+pub(super) async fn reset(State(api): State<Api>, Path(operation): Path<String>) -> Result<Json<Reset>, Problem> {
+    let record = api.record()?;
+    check(record, &operation)?;
+    let deleted = record.reset_totals(&operation).await.map_err(unread)?;
+    info!(operation, counters = deleted, "totals were reset");
+    Ok(Json(Reset { operation, deleted }))
+}
+
+/// 404 if there is no such operation.
+fn check(record: &Record, operation: &str) -> Result<(), Problem> {
+    let known = record.catalogue().get(operation);
+    known.map(drop).map_err(|unknown| Problem::not_found(unknown.to_string()).with("known", unknown.known))
 }

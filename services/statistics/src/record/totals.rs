@@ -1,10 +1,10 @@
-//! Counters that accumulate over all succeeded objects of an operation.
+//! Counters that accumulate over all succeeded objects of an operation, since they were last reset.
 
 use std::collections::BTreeMap;
 
 use sqlx::SqliteConnection;
 
-use super::{execute_rows, text};
+use super::{Record, execute_rows, text};
 
 /// No counter has a longer name, in characters.
 const MAX_NAME_CHARS: usize = 1000;
@@ -12,6 +12,24 @@ const MAX_NAME_CHARS: usize = 1000;
 /// What is to be added, by operation and name.
 #[derive(Default)]
 pub(crate) struct Sums(BTreeMap<(String, String), i64>);
+
+impl Record {
+    /// Deletes all counters of `operation`; how many there were. What closes afterwards is counted from nothing, and what
+    /// closed before is not counted again: whatever comes of an object later, it is added when it first succeeds.
+    ///
+    /// # Errors
+    /// If SQLite cannot write now; nothing has changed then.
+    pub async fn reset_totals(&self, operation: &str) -> sqlx::Result<u64> {
+        let mut write = self.begin().await?;
+        let deleted = sqlx::query("DELETE FROM totals WHERE operation = ?1")
+            .bind(operation)
+            .execute(write.connection())
+            .await?
+            .rows_affected();
+        write.commit().await?;
+        Ok(deleted)
+    }
+}
 
 impl Sums {
     /// Adds an object's counters. They stay at the largest that SQLite counts.

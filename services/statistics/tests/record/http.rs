@@ -125,6 +125,22 @@ async fn whoever_waits_is_answered_when_the_object_finishes_even_if_it_was_not_s
 }
 
 #[tokio::test]
+async fn an_object_tells_its_status_alone_also_when_it_has_finished() {
+    let site = Site::new().await;
+    let work = Work::words("a", 2);
+    let path = format!("/api/objects/{}/status", work.id);
+    assert_eq!(site.get(&path).await.0, 404);
+    site.merge(&[work.created(1)]).await;
+    assert_eq!(site.get(&path).await, (200, json!({"id": work.id, "status": "created"})));
+    let (api, waiting) = (site.api.clone(), format!("{path}?wait=30"));
+    let waiting = tokio::spawn(async move { get(&api, &waiting).await });
+    tokio::task::yield_now().await;
+    site.merge(&work.life()).await;
+    assert_eq!(waiting.await.unwrap(), (200, json!({"id": work.id, "status": "succeeded"})));
+    assert_eq!(site.get(&format!("{path}?wait=61")).await.0, 400);
+}
+
+#[tokio::test]
 async fn a_wait_ends_with_what_is_known_then() {
     let site = Site::new().await;
     let work = Work::words("a", 2);
@@ -314,4 +330,34 @@ async fn as_long_as_the_record_is_not_open_the_answer_is_to_come_back() {
         assert_eq!(get(&api, path).await.0, 503, "{path}");
     }
     assert!(Health::default().check().is_err());
+}
+
+#[tokio::test]
+async fn totals_that_were_reset_begin_anew_and_count_nothing_twice_or_not() {
+    let site = Site::new().await;
+    let reset = async |operation: &str| {
+        let request = Request::delete(format!("/api/totals/{operation}")).body(Body::empty()).unwrap();
+        ask(&site.api, request).await
+    };
+    let (before, open, after) = (Work::words("a b", 1), Work::words("b c", 1), Work::words("c", 1));
+    site.merge(&before.life()).await;
+    site.merge(&[open.created(1)]).await;
+    let statistics = site.get("/api/statistics").await.1["objects"].clone();
+
+    let word_frequencies = "word-frequencies";
+    assert_eq!(reset(word_frequencies).await, (200, json!({"operation": word_frequencies, "deleted": 2})));
+    assert_eq!(reset(word_frequencies).await, (200, json!({"operation": word_frequencies, "deleted": 0})));
+    assert_eq!(reset("nop").await, (200, json!({"operation": "nop", "deleted": 0})));
+    assert_eq!(reset("sqrt").await.0, 404);
+
+    let (_, totals) = site.get("/api/totals/word-frequencies").await;
+    assert_eq!((&totals["distinct"], &totals["total"], &totals["totals"]), (&json!(0), &json!(0), &json!([])));
+    assert_eq!(site.get("/api/statistics").await.1["objects"], statistics, "only the totals are reset");
+    let (_, object) = site.get(&format!("/api/objects/{}", before.id)).await;
+    assert_eq!(object["result"], json!({"a": 1, "b": 1}));
+
+    // Repeated, what was counted before is not counted again; what closes now is, whenever it began.
+    site.merge(&[before.life(), open.life(), after.life()].concat()).await;
+    let (_, totals) = site.get("/api/totals/word-frequencies").await;
+    assert_eq!(totals["totals"], json!([{"name": "c", "count": 2}, {"name": "b", "count": 1}]));
 }

@@ -64,6 +64,20 @@ impl Record {
         .await
     }
 
+    /// Where the object stands and whether one of its tasks has started, if its creation is known and it has not been pruned.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub async fn status(&self, id: ObjectId) -> sqlx::Result<Option<(Status, bool)>> {
+        sqlx::query_as(
+            "SELECT status, EXISTS (SELECT 1 FROM tasks WHERE object_id = ?1 AND started_at IS NOT NULL)
+             FROM objects WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM pruned WHERE id = ?1)",
+        )
+        .bind(id.to_string())
+        .fetch_optional(&self.readers)
+        .await
+    }
+
     /// The object and its tasks, if its creation is known and it has not been pruned.
     ///
     /// # Errors
