@@ -93,7 +93,7 @@ async fn serve(settings: Settings, buses: &mut Buses, process: Option<Process>) 
     welcome(&settings.shared, record.path(), process.address()?);
 
     // One door: what datagen serves, and in place of what it would forward, what statistics serves.
-    let router = datagen.own_router().merge(statistics.router());
+    let router = datagen.router_beside(statistics.router());
     // They all stop together: what one of them did not get to do or to hear waits on the bus for the next start.
     process.run(datagen);
     process.run(distributor);

@@ -28,8 +28,8 @@ const MAX_EVENT_BYTES: usize = 64 * 1024;
 /// Three parts: the content type in a line, the idempotency key in a line, the body. An empty line stands for none.
 ///
 /// # Panics
-/// If answering it panics; if the answer is neither 201 and an object that is on the bus as it was asked for, nor a problem
-/// that says what is wrong with the request.
+/// If answering it panics; if the answer is neither 201 and an object that is on the bus as it was asked for, nor 200 and lines
+/// that tell of those that are, nor a problem that says what is wrong with the request.
 pub fn create_object(input: &[u8]) {
     thread_local! {
         static DOOR: (Runtime, Router, Arc<Confirming>) = door();
@@ -72,6 +72,11 @@ async fn ask(router: &Router, bus: &Confirming, request: Request<Body>) -> Optio
     let text = String::from_utf8_lossy(&body);
     let published = std::mem::take(&mut *bus.0.lock().unwrap_or_else(PoisonError::into_inner));
     let media_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if parts.status == 200 {
+        assert_eq!(media_type, Some("application/x-ndjson"), "{text}");
+        answered_in_lines(&text, &published);
+        return None;
+    }
     let value: serde_json::Value = serde_json::from_slice(&body).expect("an answer is JSON");
     if parts.status == 201 {
         let [message] = published.as_slice() else { panic!("{} messages for one object", published.len()) };
@@ -88,6 +93,19 @@ async fn ask(router: &Router, bus: &Confirming, request: Request<Body>) -> Optio
     None
 }
 
+/// Of many objects, each that was accepted is on the bus, and nothing else is.
+fn answered_in_lines(answer: &str, published: &[Message]) {
+    let lines: Vec<serde_json::Value> =
+        answer.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
+    let last = lines.last().expect("there is a last line");
+    assert!(last["done"].is_boolean() && last["accepted"] == published.len(), "{answer}");
+    let ids = lines.iter().filter_map(|line| line["ids"].as_array()).flatten();
+    for (id, message) in ids.zip(published) {
+        let event = decode::<ObjectCreated>(message, MAX_EVENT_BYTES).expect("what datagen says can be read").event;
+        assert_eq!(*id, event.object.id.to_string());
+    }
+}
+
 /// datagen without the rest of the world.
 fn door() -> (Runtime, Router, Arc<Confirming>) {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -99,7 +117,7 @@ fn door() -> (Runtime, Router, Arc<Confirming>) {
         grace: Duration::ZERO,
     };
     let datagen = runtime.block_on(Datagen::build(Default::default(), context)).expect("datagen");
-    (runtime, datagen.own_router(), transport)
+    (runtime, datagen.router().into(), transport)
 }
 
 /// A bus that takes everything, and keeps it to be looked at.

@@ -8,6 +8,7 @@
 //! datagens do not know of each other what they let in since. By so much a queue may come to have more than the bound.
 
 use std::{
+    pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -19,7 +20,7 @@ use bus::{
 use chassis::http::Problem;
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tracing::debug;
 
@@ -39,6 +40,8 @@ pub(crate) struct Backlog {
     counts: Mutex<Vec<Count>>,
     /// Told when the queues should be asked soon.
     soon: Notify,
+    /// Tells whoever waits that they were asked.
+    asked: Notify,
 }
 
 /// A queue, and what objects bring there.
@@ -108,13 +111,14 @@ impl Backlog {
             Place { queue, brings: Brings::Tasks(operation.clone()) }
         }));
         let counts = Mutex::new(vec![Count::default(); places.len()]);
-        Self { max: max.get(), places, counts, soon: Notify::new() }
+        Self { max: max.get(), places, counts, soon: Notify::new(), asked: Notify::new() }
     }
 
     /// Asks the queues again and again.
     pub(crate) async fn watch(&self, bus: &Bus) {
         loop {
             self.read(bus).await;
+            self.asked.notify_waiters();
             sleep(LEAST_INTERVAL).await;
             let _ = timeout(READING_INTERVAL - LEAST_INTERVAL, self.soon.notified()).await;
         }
@@ -173,6 +177,27 @@ impl Backlog {
             self.soon.notify_one();
         }
         Ok(Admitted { backlog: self, loads })
+    }
+
+    /// Lets an object in as soon as that may be.
+    ///
+    /// # Errors
+    /// As [`Backlog::check`], if it may not be within `patience`.
+    pub(crate) async fn admit_within(&self, patience: Duration, object: &Object) -> Result<Admitted<'_>, Problem> {
+        let end = Instant::now() + patience;
+        loop {
+            let mut asked = pin!(self.asked.notified());
+            // Before looking, so that nothing is missed in between.
+            asked.as_mut().enable();
+            let problem = match self.admit(object) {
+                Ok(admitted) => return Ok(admitted),
+                Err(problem) => problem,
+            };
+            self.soon.notify_one();
+            if timeout_at(end, asked).await.is_err() {
+                return Err(problem);
+            }
+        }
     }
 
     fn check_counts(&self, counts: &[Count]) -> Result<(), Problem> {
@@ -296,6 +321,23 @@ mod tests {
         drop(in_flight);
         world.backlog.read(&world.bus).await;
         assert_eq!(world.backlog.counts()[1].estimate(), Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_is_let_in_when_there_is_room_and_refused_when_there_is_none_for_long() {
+        const PATIENCE: Duration = Duration::from_secs(20);
+        let world = World::new(10).await;
+        let object = object(3);
+        let waiting = world.backlog.admit_within(PATIENCE, &object);
+        let watch = world.backlog.watch(&world.bus);
+        tokio::select! {
+            admitted = waiting => assert!(admitted.is_ok(), "the queues are asked meanwhile"),
+            () = watch => unreachable!(),
+        }
+        // Nobody asks them any more: what was let in counts for ever.
+        let began = Instant::now();
+        let problem = world.backlog.admit_within(PATIENCE, &object).await.err().unwrap();
+        assert_eq!((problem.status().as_u16(), began.elapsed()), (503, PATIENCE));
     }
 
     #[tokio::test(start_paused = true)]

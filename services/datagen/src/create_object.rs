@@ -1,42 +1,60 @@
 //! `POST /api/objects`: an object is accepted when the bus has it, and not before.
 
-use std::{sync::Arc, time::Duration};
-
-use axum::{Extension, extract::State};
-use bus::{
-    PublishError,
-    events::{Json as Data, Milliseconds, Object, ObjectCreated, ObjectId, OperationName, Parameters},
+use axum::{
+    Extension, RequestExt,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
 };
+use bus::events::{Json as Data, Milliseconds, Object, ObjectId, OperationName, Parameters};
 use chassis::http::{
     Json, Problem, Raw, Submitter,
     responses::{BadRequest, PayloadTooLarge, RequestTimeout, Unavailable, Unprocessable, UnsupportedMediaType},
 };
-use http::{HeaderMap, HeaderName, StatusCode, header::LOCATION};
+use http::{HeaderMap, StatusCode, header::LOCATION};
 use jiff::Timestamp;
 use serde::Serialize;
-use tracing::{info, warn};
+use serde_json::Value;
+use tracing::debug;
 use utoipa::{
-    ToSchema,
+    IntoParams, ToSchema,
     openapi::{OpenApi, RefOr, Required},
 };
 
 use crate::{
-    accept::{Headers, accept},
-    door::{Door, Entered},
-    submission::Submission,
+    bulk::{BulkLine, create_objects},
+    door::{Entered, Front},
+    identity::Identity,
+    prefer::{PREFERENCE_APPLIED, Wait},
+    submission::{NDJSON, Submission, media_type},
 };
 
-/// How long a client waits for the bus before it is told to come back.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// When it should come back.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// The longest data that the answer repeats, in bytes of JSON.
 const MAX_ECHO_BYTES: usize = 64 * 1024;
 
-/// Submit an object
+/// What of the headers stands in the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "only described")]
+pub(crate) struct Headers {
+    /// Makes a repeated request the same request: with the same key and the same body it is the same object, however often
+    /// it is sent. Send it again whenever you did not get the answer. Of many objects, each is the same with the same key at
+    /// the same line.
+    #[param(rename = "Idempotency-Key", value_type = String, required = false, min_length = 1, max_length = 255)]
+    idempotency_key: Option<String>,
+    /// `wait=N`: answer when the object has finished, or after N seconds, at most 60
+    /// ([RFC 7240](https://www.rfc-editor.org/rfc/rfc7240#section-4.3)). What is no number of seconds is ignored.
+    #[param(rename = "Prefer", value_type = String, required = false, example = "wait=10")]
+    prefer: Option<String>,
+}
+
+/// Submit an object, or many
 ///
 /// Answered when the object is durable: from then on it will be finished and counted, whatever fails. Then
-/// `GET /api/objects/{id}?wait=10` says what became of it. `POST /objects` is the same.
+/// `GET /api/objects/{id}?wait=10` says what became of it; with `Prefer: wait=10` the answer does. `POST /objects` is the same.
+///
+/// As `application/x-ndjson` the body is many objects, each a JSON object in a line, and the answer is lines, too: while they
+/// are sent, it says which are durable and which are refused, and in its last line whether all was read. While too much
+/// waits, the body is not read on. An upload that broke off is sent again with the same `Idempotency-Key`.
 #[utoipa::path(
     post,
     path = "/api/objects",
@@ -44,7 +62,7 @@ const MAX_ECHO_BYTES: usize = 64 * 1024;
     params(Headers),
     request_body(
         description = "None: an object is generated. Text: it is the data of `word-frequencies`. JSON: whatever is to be \
-                       different from that.",
+                       different from that; NDJSON: the same in each line, for an object each.",
         content(
             (
                 Submission = "application/json",
@@ -61,19 +79,27 @@ const MAX_ECHO_BYTES: usize = 64 * 1024;
                 )
             ),
             (String = "text/plain", example = "Row, row, row your boat"),
+            (Submission = "application/x-ndjson"),
         )
     ),
     responses(
         (
             status = CREATED,
-            description = "The object is accepted.",
-            body = Accepted,
+            description = "The object is accepted. With `Prefer: wait=N`, which `Preference-Applied` then repeats, it is \
+                           shown as `GET /api/objects/{id}` does.",
+            body = Created,
             headers(("Location" = String, description = "Where it is, relative to this address.")),
             links(("show" = (
                 operation_id = "show_object",
                 parameters(("id" = "$response.body#/id"), ("wait" = "10")),
                 description = "What became of it."
             )))
+        ),
+        (
+            status = OK,
+            description = "What becomes of the lines, as they come: each of these is a line.",
+            body = BulkLine,
+            content_type = "application/x-ndjson"
         ),
         BadRequest,
         RequestTimeout,
@@ -84,27 +110,51 @@ const MAX_ECHO_BYTES: usize = 64 * 1024;
     )
 )]
 pub(crate) async fn create_object(
-    State(door): State<Arc<Door>>,
+    State(front): State<Front>,
     submitter: Option<Extension<Submitter>>,
     headers: HeaderMap,
-    _entered: Entered,
-    Raw(body): Raw,
-) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Accepted>), Problem> {
+    mut request: Request,
+) -> Result<Response, Problem> {
     let submitter = submitter.map(|Extension(submitter)| submitter);
-    let event = ObjectCreated { object: accept(&door, submitter, &headers, body).await? };
-    let _admitted = door.backlog.admit(&event.object)?;
-    door.bus.publish(&event, None, PATIENCE).await.map_err(|error| match error {
-        PublishError::TooLarge { .. } => Problem::payload_too_large(format!("{error}.")),
-        // It may have been taken, or may yet be: whoever repeats it with an Idempotency-Key gets the same object.
-        error => {
-            warn!(object.id = %event.object.id, "not accepted: {error}");
-            Problem::unavailable(RETRY_AFTER, format!("The bus did not take the object: {error}."))
+    if media_type(&headers) == NDJSON {
+        return create_objects(front.door, submitter, &headers, request).await;
+    }
+    // Before the body: who is refused is told so before it is read.
+    let entered: Entered = request.extract_parts_with_state(&front).await?;
+    let Raw(body) = request.extract_with_state(&front).await?;
+    let identity = Identity::of(submitter, &headers, &body)?;
+    let submission = Submission::read(&headers, &body)?;
+    drop(body);
+    let object = front.door.accept(identity, submission).await?;
+    let object = front.door.publish(object).await?;
+    // Whoever waits now takes no room.
+    drop(entered);
+    let location = [(LOCATION, location(object.id))];
+    if let Some(wait) = Wait::preferred(&headers)
+        && let Some(shown) = front.when_finished(object.id, wait, &headers).await
+    {
+        return Ok((StatusCode::CREATED, location, [(PREFERENCE_APPLIED, wait.applied()?)], shown).into_response());
+    }
+    Ok((StatusCode::CREATED, location, Json(Accepted::from(object))).into_response())
+}
+
+impl Front {
+    /// An object that was accepted, as the record shows it when it has finished or the wait is over. None if the record does
+    /// not know it by then, or cannot be asked: it is accepted all the same, and whoever submitted it is told so.
+    async fn when_finished(&self, id: ObjectId, wait: Wait, user: &HeaderMap) -> Option<Response> {
+        let asked = self.door.stopping.run_until_cancelled(self.record.object(id, wait, user)).await?;
+        match asked {
+            Ok(answer) if answer.status() == StatusCode::OK => return Some(answer),
+            Ok(answer) => debug!(object.id = %id, "not shown: {}", answer.status()),
+            Err(problem) => debug!(object.id = %id, "not shown: {problem}"),
         }
-    })?;
-    let object = event.object;
-    info!(object.id = %object.id, operation = %object.operation, bytes = object.data.as_str().len(), "accepted");
-    let location = format!("/api/objects/{}", object.id);
-    Ok((StatusCode::CREATED, [(LOCATION, location)], Json(object.into())))
+        None
+    }
+}
+
+/// Where an object is.
+pub(crate) fn location(id: ObjectId) -> String {
+    format!("/api/objects/{id}")
 }
 
 /// Says that there may be no body: utoipa has words only for one that may be `null`.
@@ -113,6 +163,27 @@ pub(crate) fn may_have_no_body(document: &mut OpenApi) {
     if let Some(RefOr::T(body)) = operation.and_then(|operation| operation.request_body.as_mut()) {
         body.required = Some(Required::False);
     }
+}
+
+/// What is answered.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "only described")]
+pub(crate) enum Created {
+    Accepted(Accepted),
+    Shown(Shown),
+}
+
+/// An object as the record shows it: all of it is described where it is shown.
+#[derive(Serialize, ToSchema)]
+#[allow(dead_code, reason = "only described")]
+pub(crate) struct Shown {
+    #[schema(value_type = Uuid)]
+    id: ObjectId,
+    /// Where it stands: `created`, `running`, `succeeded`, `failed` or `timed_out`.
+    status: String,
+    tasks: Vec<Value>,
+    timeline: Vec<Value>,
 }
 
 /// An object that was accepted.

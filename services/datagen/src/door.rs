@@ -5,16 +5,18 @@
 
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use bus::Bus;
 use chassis::http::Problem;
 use http::request::Parts;
 use operations::Catalogue;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     backlog::Backlog,
     config::Config,
+    record::Record,
     room::{Room, Taken},
 };
 
@@ -29,28 +31,51 @@ pub(crate) struct Door {
     pub(crate) config: Config,
     pub(crate) backlog: Backlog,
     pub(crate) checks: Semaphore,
-    room: Room,
+    pub(crate) room: Room,
+    /// Cancelled when this service stops: nobody is to wait, or to send, any longer.
+    pub(crate) stopping: CancellationToken,
+}
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub(crate) struct Front {
+    pub(crate) door: Arc<Door>,
+    pub(crate) record: Record,
+}
+
+impl FromRef<Front> for Arc<Door> {
+    fn from_ref(front: &Front) -> Self {
+        Self::clone(&front.door)
+    }
+}
+
+impl FromRef<Front> for Record {
+    fn from_ref(front: &Front) -> Self {
+        front.record.clone()
+    }
 }
 
 impl Door {
     pub(crate) fn new(bus: Bus, catalogue: Catalogue, config: Config) -> anyhow::Result<Self> {
         let operations = catalogue.names().map(str::parse).collect::<Result<Vec<_>, _>>()?;
         let backlog = Backlog::new(config.max_backlog, bus.topology(), &operations);
-        Ok(Self { bus, catalogue, config, backlog, checks: Semaphore::new(CHECKS), room: Room::default() })
+        let (checks, room, stopping) = (Semaphore::new(CHECKS), Room::default(), CancellationToken::new());
+        Ok(Self { bus, catalogue, config, backlog, checks, room, stopping })
     }
 }
 
 /// Whoever has this may come in: not too much waits behind the door, and there is room. The room is free again when it is
-/// dropped, which is to be when nothing is left of the body.
-pub(crate) struct Entered {
+/// dropped, which is to be when nothing is left of the body. In the body, a byte of the data may be up to `ENCODED` bytes.
+pub(crate) struct Entered<const ENCODED: usize = 1> {
     _room: Taken,
 }
 
-impl FromRequestParts<Arc<Door>> for Entered {
+impl<const ENCODED: usize> FromRequestParts<Front> for Entered<ENCODED> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, door: &Arc<Door>) -> Result<Self, Problem> {
-        let room = door.room.take(&parts.headers, door.bus.max_event_bytes())?;
+    async fn from_request_parts(parts: &mut Parts, front: &Front) -> Result<Self, Problem> {
+        let door = &front.door;
+        let room = door.room.take(&parts.headers, ENCODED * door.bus.max_event_bytes())?;
         door.backlog.check()?;
         Ok(Self { _room: room })
     }

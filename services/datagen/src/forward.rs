@@ -57,6 +57,24 @@ impl Statistics {
         Self { address, client }
     }
 
+    /// Passes a request on, and the answer back.
+    ///
+    /// # Errors
+    /// 503 if statistics cannot be reached, 504 if it does not answer in time.
+    pub(crate) async fn pass_on(&self, mut request: Request) -> Result<Response, Problem> {
+        *request.uri_mut() = self.target(request.uri()).map_err(Problem::internal)?;
+        strip(request.headers_mut());
+        let answer = timeout(ANSWER_TIMEOUT, self.ask(request))
+            .await
+            .map_err(|_elapsed| Problem::gateway_timeout("statistics did not answer in time."))?;
+        let mut answer = answer.map_err(|error| {
+            debug!("statistics cannot be reached: {error}");
+            Problem::unavailable(RETRY_AFTER, "statistics cannot be reached.")
+        })?;
+        strip(answer.headers_mut());
+        Ok(answer)
+    }
+
     pub(crate) async fn ask(&self, request: Request) -> Result<Response, Error> {
         Ok(self.client.request(request).await?.map(Body::new))
     }
@@ -72,18 +90,8 @@ impl Statistics {
     }
 }
 
-pub(crate) async fn forward(State(statistics): State<Statistics>, mut request: Request) -> Result<Response, Problem> {
-    *request.uri_mut() = statistics.target(request.uri()).map_err(Problem::internal)?;
-    strip(request.headers_mut());
-    let answer = timeout(ANSWER_TIMEOUT, statistics.ask(request))
-        .await
-        .map_err(|_elapsed| Problem::gateway_timeout("statistics did not answer in time."))?;
-    let mut answer = answer.map_err(|error| {
-        debug!("statistics cannot be reached: {error}");
-        Problem::unavailable(RETRY_AFTER, "statistics cannot be reached.")
-    })?;
-    strip(answer.headers_mut());
-    Ok(answer)
+pub(crate) async fn forward(State(statistics): State<Statistics>, request: Request) -> Result<Response, Problem> {
+    statistics.pass_on(request).await
 }
 
 fn strip(headers: &mut HeaderMap) {

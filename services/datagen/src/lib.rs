@@ -7,14 +7,21 @@
 //! users need one address. Any number of replicas.
 
 mod accept;
+mod add_frequencies;
 mod backlog;
+mod bulk;
 mod config;
 mod create_object;
+mod delete_frequencies;
 mod document;
 mod door;
 mod forward;
 mod generate;
+mod identity;
 mod list_operations;
+mod prefer;
+mod publish;
+mod record;
 mod room;
 mod service;
 mod submission;

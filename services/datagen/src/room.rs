@@ -7,7 +7,10 @@ use http::{
     HeaderMap,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 /// Objects that may be on their way in at a time: about half of the connections that are served, so that there are others for
 /// those who only ask, also while the bus takes nothing and each object waits for it.
@@ -18,6 +21,9 @@ const MAX_BODY_BYTES: u32 = 64 << 20;
 /// A body up to this length is not long: whoever has little to say is not kept out by those who have much. 256 of them are
 /// 16 MiB.
 const SHORT_BYTES: usize = 64 << 10;
+/// Uploads of many objects that may be on their way in at a time: each lasts, and holds what its client has not read of the
+/// answer. More of them would not be faster.
+const MAX_UPLOADS: usize = 8;
 /// When a client should come back: what is being accepted is so, or not, within a few seconds.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -25,6 +31,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Room {
     objects: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
 }
 
 /// The room that one request takes until this is dropped.
@@ -38,6 +45,7 @@ impl Default for Room {
         Self {
             objects: Arc::new(Semaphore::new(MAX_OBJECTS)),
             bytes: Arc::new(Semaphore::new(MAX_BODY_BYTES as usize)),
+            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
         }
     }
 }
@@ -69,6 +77,26 @@ impl Room {
             _ => None,
         };
         Ok(Taken { _object: object, _bytes: bytes })
+    }
+
+    /// Takes room for an upload that holds up to `bytes` of its body at a time. Waits for it: an upload lasts longer than a
+    /// while of waiting, and nothing of it was read yet.
+    ///
+    /// # Errors
+    /// 503 if there is none within `patience`.
+    pub(crate) async fn take_upload(&self, bytes: usize, patience: Duration) -> Result<Taken, Problem> {
+        let bytes = u32::try_from(bytes).map_or(MAX_BODY_BYTES, |bytes| bytes.min(MAX_BODY_BYTES));
+        let taken = timeout(patience, async {
+            let upload = Arc::clone(&self.uploads).acquire_owned().await.ok()?;
+            let bytes = Arc::clone(&self.bytes).acquire_many_owned(bytes).await.ok()?;
+            Some(Taken { _object: upload, _bytes: Some(bytes) })
+        });
+        taken.await.ok().flatten().ok_or_else(|| {
+            let most = MAX_BODY_BYTES >> 20;
+            let detail =
+                format!("{MAX_UPLOADS} uploads, or objects of {most} MiB, are being accepted; no more are at a time.");
+            Problem::unavailable(RETRY_AFTER, detail)
+        })
     }
 }
 
@@ -128,6 +156,24 @@ mod tests {
         let taken: Vec<_> = (0..MAX_OBJECTS).map(|_| take(&room, 0).unwrap()).collect();
         assert_eq!(take(&room, 0).err().unwrap().status(), 503);
         drop(taken);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_many_uploads_are_on_their_way_in_and_the_next_one_waits() {
+        const PATIENCE: Duration = Duration::from_secs(20);
+        let room = Room::default();
+        let mut taken = Vec::new();
+        for _ in 0..MAX_UPLOADS {
+            taken.push(room.take_upload(LONGEST, PATIENCE).await.unwrap());
+        }
+        assert_eq!(room.take_upload(LONGEST, PATIENCE).await.err().unwrap().status(), 503);
+        assert!(take(&room, SHORT_BYTES + 1).is_ok(), "others have room beside them");
+        let next = async {
+            tokio::time::sleep(PATIENCE / 2).await;
+            taken.pop();
+        };
+        let (waited, ()) = tokio::join!(room.take_upload(LONGEST, PATIENCE), next);
+        assert!(waited.is_ok());
     }
 
     #[test]

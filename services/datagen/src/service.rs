@@ -21,17 +21,23 @@ use utoipa_axum::{
 };
 
 use crate::{
+    add_frequencies::{self, FORM_ENCODED},
     config::Config,
     create_object::{self, create_object},
-    door::Door,
+    delete_frequencies,
+    door::{Door, Front},
     forward::{Statistics, forward},
     list_operations,
+    record::Record,
 };
 
 /// What EBS is and how to begin, for users.
 const ABOUT: &str = include_str!("about.md");
-const TAGS: [(&str, &str); 2] =
-    [("objects", "What is to be processed, and what became of it."), ("operations", "What can be done to objects.")];
+const TAGS: [(&str, &str); 3] = [
+    ("objects", "What is to be processed, and what became of it."),
+    ("operations", "What can be done to objects."),
+    ("words", "Counting words, as simply as can be."),
+];
 
 /// The service.
 pub struct Datagen {
@@ -51,7 +57,7 @@ impl Service for Datagen {
     }
 
     fn router(&self) -> OpenApiRouter {
-        self.own_router()
+        self.own_router(Record::Away(self.statistics.clone()))
             .route("/api/objects", get(forward).with_state(self.statistics.clone()))
             .route("/api/{*rest}", any(forward).with_state(self.statistics.clone()))
     }
@@ -72,21 +78,29 @@ impl Service for Datagen {
             // Not because it publishes tasks: a broker is not asked every second for a queue that there is not.
             self.door.bus.ensure::<TaskCreated>(&operation).await;
         }
+        let _stopping = self.door.stopping.clone().drop_guard();
         shutdown.run_until_cancelled(self.door.backlog.watch(&self.door.bus)).await;
         Ok(())
     }
 }
 
 impl Datagen {
-    /// What it serves itself, without what it forwards: for a process that has statistics beside it.
-    pub fn own_router(&self) -> OpenApiRouter {
+    /// What it serves in a process that has statistics beside it, which serves `record`: both, and nothing is forwarded.
+    pub fn router_beside(&self, record: OpenApiRouter) -> OpenApiRouter {
+        self.own_router(Record::Beside(record.clone().into())).merge(record)
+    }
+
+    fn own_router(&self, record: Record) -> OpenApiRouter {
         // As text in JSON a byte may take six: what is longer than the event could be is not even read.
         let longest_body = DefaultBodyLimit::max(self.door.bus.max_event_bytes());
+        let longest_form = DefaultBodyLimit::max(FORM_ENCODED * self.door.bus.max_event_bytes());
         let mut router = OpenApiRouter::with_openapi(document("EBS", ABOUT, &TAGS))
             .routes(routes!(create_object::create_object).layer(longest_body))
             .route("/objects", post(create_object).layer(longest_body))
             .routes(routes!(list_operations::list_operations))
-            .with_state(self.door.clone());
+            .routes(routes!(add_frequencies::add_frequencies).layer(longest_form))
+            .routes(routes!(delete_frequencies::delete_frequencies))
+            .with_state(Front { door: self.door.clone(), record });
         create_object::may_have_no_body(router.get_openapi_mut());
         router
     }

@@ -1,7 +1,7 @@
 //! What people submit: read from whatever form it came in, and understood before anything is accepted.
 
 use bus::events::{Json, MAX_TASKS, Milliseconds, OperationName, Parameters, check_parameters};
-use chassis::http::Problem;
+use chassis::http::{FromObject, Problem};
 use http::{HeaderMap, header::CONTENT_TYPE};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -12,7 +12,9 @@ use crate::config::Deadline;
 pub(crate) const DEFAULT_OPERATION: &str = "word-frequencies";
 /// The longest name of an object, in characters.
 const MAX_NAME_CHARS: usize = 200;
-const ACCEPTED: [&str; 2] = ["application/json", "text/plain"];
+const ACCEPTED: [&str; 3] = ["application/json", "text/plain", NDJSON];
+/// What many objects are sent as, each in a line.
+pub(crate) const NDJSON: &str = "application/x-ndjson";
 
 /// An object as it is asked for. What is absent is decided for you.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -48,17 +50,20 @@ impl Submission {
         if body.is_empty() {
             return Ok(Self::default());
         }
-        let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        match essence.as_str() {
+        match media_type(headers).as_str() {
             "application/json" => Self::from_json(body),
-            "text/plain" => Self::from_text(body),
+            "text/plain" => {
+                let text = std::str::from_utf8(body)
+                    .map_err(|error| Problem::bad_request(format!("The text is not UTF-8: {error}.")))?;
+                Self::of_text(text)
+            }
             _ => Err(Problem::unsupported_media_type(&ACCEPTED)),
         }
     }
 
-    fn from_json(body: &[u8]) -> Result<Self, Problem> {
-        let submission: Self = serde_json::from_slice(body).map_err(|error| {
+    /// Reads JSON: an object, and nothing else.
+    pub(crate) fn from_json(json: &[u8]) -> Result<Self, Problem> {
+        let FromObject(submission) = serde_json::from_slice::<FromObject<Self>>(json).map_err(|error| {
             if error.is_data() {
                 Problem::unprocessable(error.to_string())
             } else {
@@ -68,9 +73,8 @@ impl Submission {
         submission.check()
     }
 
-    fn from_text(body: &[u8]) -> Result<Self, Problem> {
-        let text = std::str::from_utf8(body)
-            .map_err(|error| Problem::bad_request(format!("The text is not UTF-8: {error}.")))?;
+    /// A text, which is the data of the default operation.
+    pub(crate) fn of_text(text: &str) -> Result<Self, Problem> {
         let data = Json::of(text).map_err(Problem::internal)?;
         Ok(Self { data: Some(data), ..Self::default() })
     }
@@ -102,6 +106,12 @@ impl Submission {
         }
         Ok(self)
     }
+}
+
+/// What the body is, without its parameters, in lower case; empty if that is not said.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -137,6 +147,8 @@ mod tests {
             ("application/x-www-form-urlencoded", "text=a", 415, "text/plain"),
             ("application/json", "{", 400, "JSON"),
             ("application/json", r#"{"task":3}"#, 422, "tasks"),
+            ("application/json", r#"["a","nop",{},[1],1,1000]"#, 422, "expected a JSON object"),
+            ("application/json", "null", 422, "expected a JSON object"),
             ("application/json", r#"{"tasks":0}"#, 422, "10000"),
             ("application/json", r#"{"tasks":10001}"#, 422, "10000"),
             ("application/json", r#"{"deadline_ms":1}"#, 422, "1000"),
