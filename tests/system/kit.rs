@@ -54,6 +54,13 @@ pub async fn accepted(system: &System, key: &str, body: &Value) -> String {
     .await
 }
 
+/// A request with a form that has a text.
+pub fn form(request: reqwest::RequestBuilder, text: &str) -> reqwest::RequestBuilder {
+    let encoded = reqwest::Url::parse_with_params("form:", [("text", text)]).unwrap();
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
+    request.body(encoded.query().unwrap().to_owned())
+}
+
 /// Whether a process says that it is ready.
 pub async fn is_ready(system: &System, name: &str) -> bool {
     let asked = system.client().get(system.url_of(name, "/readyz")).send().await;

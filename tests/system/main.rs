@@ -3,10 +3,12 @@
 //! One file a promise. `make test` starts the broker and builds the services; without them a test fails.
 #![allow(clippy::unwrap_used)]
 
+mod add_frequencies;
 mod backup;
 mod bad_input;
 mod bounds;
 mod broker_trouble;
+mod bulk;
 mod command_line;
 mod dead_letters;
 mod deadlines;
@@ -22,6 +24,7 @@ mod operations;
 mod operations_file;
 mod order_of_start;
 mod partitions;
+mod prefer_wait;
 mod restarts;
 mod secrets;
 mod settings;

@@ -18,6 +18,7 @@ everywhere! {
     what_it_offers_can_be_had_as_it_stands,
     every_answer_is_one_that_the_document_allows,
     what_is_said_of_dead_letters_is_as_the_document_says,
+    what_is_said_of_words_and_of_lines_and_to_whoever_waits_is_as_the_document_says,
     what_is_beyond_a_documented_bound_is_refused_and_what_is_not_is_not,
     the_page_consists_of_what_is_served_here,
 }
@@ -29,9 +30,12 @@ async fn the_document_is_openapi_and_knows_the_whole_interface(options: Options)
     let operations: Vec<String> =
         document.operations().map(|(method, path, _)| format!("{} {path}", method.to_uppercase())).collect();
     for expected in [
+        "POST /add-frequencies",
+        "DELETE /delete-frequencies",
         "POST /api/objects",
         "GET /api/objects",
         "GET /api/objects/{id}",
+        "GET /api/objects/{id}/status",
         "GET /api/dead-letters",
         "DELETE /api/dead-letters",
         "POST /api/dead-letters/replay",
@@ -41,6 +45,7 @@ async fn the_document_is_openapi_and_knows_the_whole_interface(options: Options)
         "GET /api/operations",
         "GET /api/statistics",
         "GET /api/totals/{operation}",
+        "DELETE /api/totals/{operation}",
         "GET /docs",
         "GET /health",
         "GET /livez",
@@ -198,6 +203,47 @@ async fn what_is_said_of_dead_letters_is_as_the_document_says(options: Options) 
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status().as_u16(), expected, "{method} {documented} {id} {body:?}");
         document.assert_allows(&method.as_str().to_lowercase(), documented, answer).await;
+    }
+}
+
+async fn what_is_said_of_words_and_of_lines_and_to_whoever_waits_is_as_the_document_says(options: Options) {
+    let system = System::start(options.set("MAX_EVENT_BYTES", "64KiB")).await.unwrap();
+    let document = Document::of(&system).await;
+    let form = "application/x-www-form-urlencoded";
+    let (add, delete, reset) = ("/add-frequencies", "/delete-frequencies", "/api/totals/{operation}");
+    for (method, documented, path, body, expected) in [
+        (Method::POST, add, add, "text=a+b+a", 200),
+        (Method::POST, add, add, "word=a", 422),
+        (Method::DELETE, delete, delete, "", 200),
+        (Method::DELETE, reset, "/api/totals/word-frequencies", "", 200),
+        (Method::DELETE, reset, "/api/totals/juggle", "", 404),
+    ] {
+        let request = system.client().request(method.clone(), system.url_of("datagen", path));
+        let answer = request.header(CONTENT_TYPE, form).body(body).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), expected, "{method} {path} {body}");
+        document.assert_allows(&method.as_str().to_lowercase(), documented, answer).await;
+    }
+    let request = system.client().post(system.url_of("datagen", "/api/objects")).header("prefer", "wait=60");
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.headers()["preference-applied"], "wait=60");
+    let shown = document.assert_allows("post", "/api/objects", answer).await;
+    let path = format!("/api/objects/{}/status", shown["id"].as_str().unwrap());
+    let answer = system.client().get(system.url_of("datagen", &path)).send().await.unwrap();
+    document.assert_allows("get", "/api/objects/{id}/status", answer).await;
+
+    // Each line of the answer, and the last one of an upload that is stopped.
+    for (body, last) in [("{}\n{}\n[]\n".to_owned(), "done"), (format!("{{}}{}", "\n".repeat(1002)), "next_line")] {
+        let request = system.client().post(system.url_of("datagen", "/api/objects"));
+        let answer = request.header(CONTENT_TYPE, "application/x-ndjson").body(body).send().await.unwrap();
+        let response = &document.0["paths"]["/api/objects"]["post"]["responses"][answer.status().as_str()];
+        let media_type = answer.headers()[CONTENT_TYPE].to_str().unwrap().to_owned();
+        let line = document.validator(&response["content"][&media_type]["schema"]);
+        let answer = answer.text().await.unwrap();
+        let lines: Vec<Value> = answer.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(lines.len() >= 2 && lines.last().unwrap().get(last).is_some(), "{answer}");
+        for said in lines {
+            line.validate(&said).unwrap_or_else(|error| panic!("{said}: {error}"));
+        }
     }
 }
 

@@ -43,6 +43,8 @@ async fn without_a_token_nothing_is_shown_and_nothing_changes(options: Options) 
             (Method::GET, "/api/statistics", ""),
             (Method::GET, "/api/totals/word-frequencies", ""),
             (Method::DELETE, "/api/totals/word-frequencies", ""),
+            (Method::POST, "/add-frequencies", "text=a"),
+            (Method::DELETE, "/delete-frequencies", ""),
             (Method::GET, "/api/%6fperations", ""),
         ] {
             let (status, answer) = ask(&system, method.clone(), path, token, body).await;

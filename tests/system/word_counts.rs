@@ -11,7 +11,7 @@ use crate::kit::everywhere;
 const LICENSES: &str = "/usr/share/common-licenses";
 
 /// What `count-words.pl` counts.
-async fn counted_elsewhere(text: &str) -> BTreeMap<String, u64> {
+pub async fn counted_elsewhere(text: &str) -> BTreeMap<String, u64> {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), text).unwrap();
     let program = repository().join("tests/word-counts/count-words.pl");
@@ -30,7 +30,7 @@ fn licenses() -> Vec<PathBuf> {
 }
 
 /// The longest licence.
-fn longest_license() -> String {
+pub fn longest_license() -> String {
     licenses().into_iter().filter_map(|file| fs::read_to_string(file).ok()).max_by_key(String::len).unwrap()
 }
 
