@@ -20,7 +20,7 @@ use axum::{
 use chassis::{
     healthcheck::healthcheck,
     http::{
-        Elsewhere, Form, Interface, Json, Limits, Path, Problem, Query, Raw, Readiness, document, operational,
+        Elsewhere, Form, Interface, Json, Limits, Path, Pieces, Problem, Query, Raw, Readiness, document, operational,
         responses::Unavailable, serve,
     },
     metrics,
@@ -82,6 +82,25 @@ async fn a_body_that_dribbles_is_a_408() {
     let mut client = server.connect().await;
     let closed = client.dribble("POST /echo HTTP/1.1\r\nhost: h\r\ncontent-length: 100000\r\n\r\n", "x").await;
     assert!(closed, "still open after many times the body timeout");
+}
+
+#[tokio::test]
+async fn a_body_that_is_read_in_pieces_takes_as_long_as_there_is_progress() {
+    const PIECES: u32 = 10;
+    let limits = Limits { body_stall: SOON, body_timeout: SHORT, ..Limits::default() };
+    let server = Server::start(echo(), limits).await;
+    for (path, status) in [("/pieces", "200"), ("/pieces/without-progress", "408")] {
+        let mut client = server.connect().await;
+        let head = format!("POST {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {PIECES}\r\n\r\n");
+        client.send(&head).await;
+        let mut ticks = tokio::time::interval(SHORT / 4);
+        for _ in 0..PIECES {
+            ticks.tick().await;
+            client.send("x").await;
+        }
+        let answer = client.read_all().await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+    }
 }
 
 #[tokio::test]
@@ -383,6 +402,20 @@ fn echo() -> Router {
         .route("/json", post(async |Json(named): Json<Named>| Json(named.name)))
         .route("/form", post(async |Form(named): Form<Named>| named.name))
         .route("/items/{id}", get(item))
+        .route("/pieces", post(async |pieces: Pieces| count(pieces, true).await))
+        .route("/pieces/without-progress", post(async |pieces: Pieces| count(pieces, false).await))
+}
+
+/// How many bytes come.
+async fn count(mut pieces: Pieces, is_progress: bool) -> Result<String, Problem> {
+    let mut count = 0;
+    while let Some(piece) = pieces.next().await? {
+        count += piece.len();
+        if is_progress {
+            pieces.progress();
+        }
+    }
+    Ok(count.to_string())
 }
 
 async fn item(Path(id): Path<u32>, Query(_): Query<Limit>) -> Result<String, Problem> {
