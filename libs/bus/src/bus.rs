@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     amqp::{Address, Amqp},
+    cloud_event::CloudEvent,
     copies,
     envelope::{self, Envelope, Received},
     events::{Event, OperationName, TaskCreated},
@@ -86,11 +87,11 @@ impl Bus {
         self.ensured().insert(key);
     }
 
-    /// Writes an event as the message that [`Bus::publish`] would send.
+    /// Writes an event as the message that [`Bus::publish`] or [`Bus::publish_to`] would send.
     ///
     /// # Errors
     /// [`PublishError::TooLarge`] if it is longer than `MAX_EVENT_BYTES`.
-    pub fn encode<E: Event>(
+    pub fn encode<E: CloudEvent>(
         &self,
         event: &E,
         time: Timestamp,
@@ -140,6 +141,26 @@ impl Bus {
         });
         ensured.await.map_err(|_elapsed| PublishError::Unknown(patience))?;
         self.publish_messages(messages, patience.saturating_sub(began.elapsed())).await.into_iter().collect()
+    }
+
+    /// Publishes an event of a type of your own to this bus' exchange, as of now, and waits until every queue that gets it has
+    /// it durably. It makes sure of `queues` first: those that it must reach although nobody may have consumed them yet.
+    /// Without any it is for whoever listens.
+    ///
+    /// # Errors
+    /// As [`Transport::publish`] says: [`PublishError::Unroutable`] if there are no such queues and nobody listens.
+    pub async fn publish_to<E: CloudEvent>(
+        &self,
+        queues: &[Queue],
+        event: &E,
+        patience: Duration,
+    ) -> Result<(), PublishError> {
+        let message = self.encode(event, envelope::now(), None)?;
+        let began = Instant::now();
+        let ensured = timeout(patience, self.0.transport.ensure(self.0.topology.events(), queues.to_vec()));
+        ensured.await.map_err(|_elapsed| PublishError::Unknown(patience))?;
+        let patience = patience.saturating_sub(began.elapsed());
+        self.publish_messages(vec![message], patience).await.into_iter().collect()
     }
 
     /// Publishes messages that [`Bus::encode`] wrote, each with a result of its own.

@@ -126,18 +126,20 @@ pub fn now() -> Timestamp {
     Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap_or_default()
 }
 
+// `CloudEvent` by its path: were it in scope beside `Event`, the `TYPE` of one of our events would be ambiguous.
+
 /// Writes an event as a message in binary mode.
 ///
 /// # Errors
 /// If the event cannot be written as JSON, which is a defect of its type.
-pub fn encode<E: Event>(
+pub fn encode<E: crate::CloudEvent>(
     event: &E,
     exchange: &str,
     app: &str,
     time: Timestamp,
     cause: Option<&Envelope>,
 ) -> serde_json::Result<Message> {
-    let (id, object) = (event.id().to_string(), event.object_id().to_string());
+    let (id, correlation_id) = (event.id().to_string(), event.correlation_id());
     let mut headers = Headers::new();
     let mut attribute = |name: &str, value: String| {
         headers.insert(format!("{PREFIX}{name}"), Value::String(value));
@@ -146,9 +148,13 @@ pub fn encode<E: Event>(
     attribute("id", id.clone());
     attribute("source", format!("/{exchange}/{app}"));
     attribute("type", E::TYPE.to_owned());
-    attribute("subject", event.subject().to_string());
+    if let Some(subject) = event.subject() {
+        attribute("subject", subject);
+    }
     attribute("time", time.to_string());
-    attribute("correlationid", object.clone());
+    if let Some(id) = &correlation_id {
+        attribute("correlationid", id.clone());
+    }
     if let Some(cause) = cause {
         attribute("causationid", cause.id.clone());
         if let Some(traceparent) = &cause.traceparent {
@@ -159,7 +165,7 @@ pub fn encode<E: Event>(
         exchange: exchange.to_owned(),
         routing_key: event.routing_key(),
         id,
-        correlation_id: Some(object),
+        correlation_id,
         kind: Some(E::TYPE.to_owned()),
         app_id: Some(app.to_owned()),
         timestamp: Some(time),
@@ -200,7 +206,7 @@ pub(crate) fn fence(id: &str, exchange: &str, app: &str) -> Message {
 ///
 /// # Errors
 /// If it is not one; the reason is for people.
-pub fn decode<E: Event>(message: &Message, max_bytes: usize) -> Result<Received<E>, DecodeError> {
+pub fn decode<E: crate::CloudEvent>(message: &Message, max_bytes: usize) -> Result<Received<E>, DecodeError> {
     let (envelope, body) = open(message, max_bytes)?;
     if envelope.kind != E::TYPE {
         return Err(DecodeError::WrongType { got: envelope.kind, expected: E::TYPE });
@@ -227,7 +233,7 @@ pub fn decode_any(message: &Message, max_bytes: usize) -> Result<Received<AnyEve
     Ok(Received { envelope, attempt: attempt(message), event })
 }
 
-fn parse<E: Event>(body: &[u8]) -> Result<E, DecodeError> {
+fn parse<E: crate::CloudEvent>(body: &[u8]) -> Result<E, DecodeError> {
     let invalid = |reason: String| DecodeError::InvalidBody { kind: E::TYPE.to_owned(), reason };
     let event: E = serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))?;
     event.validate().map_err(|InvalidEvent(reason)| invalid(reason))?;

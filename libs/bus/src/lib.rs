@@ -2,7 +2,7 @@
 //!
 //! Typed events and how they travel.
 //!
-//! - [`events`]: the contract, one type an event. No I/O.
+//! - [`events`]: the contract, one type an event. No I/O. A [`CloudEvent`] may be a type of your own, too.
 //! - [`Bus`]: publish an event and know that it is durable; consume a [`WorkQueue`], [`Batches`], or listen
 //!   to broadcasts ([`Bus::listen`]).
 //! - [`Transport`]: the delivery contract. [`amqp`] keeps it over RabbitMQ, [`embedded`] inside one process.
@@ -10,12 +10,15 @@
 //!
 //! On the wire every event is a [CloudEvent](https://github.com/cloudevents/spec) in JSON, which any AMQP
 //! client in any language can read and send.
+//!
+//! `examples/` shows it at work: a work queue, a chat, scatter and gather, nodes that replicate a counter.
 
 pub mod amqp;
 #[cfg(feature = "break-rules")]
 pub mod broken;
 mod bus;
 mod calls;
+mod cloud_event;
 mod consume;
 mod copies;
 mod dead_letter;
@@ -31,6 +34,7 @@ mod transport;
 
 pub use self::{
     bus::{Bus, PATIENCE, Settings},
+    cloud_event::CloudEvent,
     consume::{BatchError, Batches, Handle, HandleBatch, Hear, Item, Slot, Slots, WorkQueue},
     dead_letter::DeadLetter,
     envelope::{AnyEvent, DecodeError, Envelope, Received, decode, decode_any, encode, now},

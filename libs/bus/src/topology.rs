@@ -157,7 +157,9 @@ impl Topology {
         queues
     }
 
-    fn work(&self, role: &str, pattern: &str) -> Queue {
+    /// A queue of work, whose consumers compete for what matches the pattern: one of those above, or one of your own around
+    /// an exchange of your own.
+    pub fn work(&self, role: &str, pattern: &str) -> Queue {
         Queue {
             name: format!("{}.{role}", self.name),
             kind: QueueKind::Work { dead_letters: self.dead_letters_exchange() },

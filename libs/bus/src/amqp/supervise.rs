@@ -27,13 +27,22 @@ pub(super) trait Part: Send {
     fn session(&mut self) -> impl Future<Output = Result<(), LinkError>> + Send;
 }
 
-/// Runs the sessions of a part one after another until one ends well or `closed` is cancelled.
-pub(super) async fn supervise(mut worker: impl Part, status: Status, closed: CancellationToken) {
+/// Runs the sessions of a part one after another until one ends well or `closed` is cancelled. The part is down from the call
+/// on, before the future is first polled: whoever asks right after is not told that all is well.
+pub(super) fn supervise(
+    worker: impl Part,
+    status: Status,
+    closed: CancellationToken,
+) -> impl Future<Output = ()> + Send {
+    status.down(&worker.name(), "not connected yet".to_owned());
+    sessions(worker, status, closed)
+}
+
+async fn sessions(mut worker: impl Part, status: Status, closed: CancellationToken) {
     let part = worker.name();
     let part = part.as_str();
     let mut backoff = MIN_BACKOFF;
     let mut waiting_for_owner = false;
-    status.down(part, "not connected yet".to_owned());
     loop {
         let began = Instant::now();
         let ended = tokio::select! {

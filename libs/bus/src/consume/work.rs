@@ -9,9 +9,9 @@ use tracing::warn;
 use super::{Handle, Slot, Slots, delay, set_aside, until_published};
 use crate::{
     bus::Bus,
+    cloud_event::CloudEvent,
     copies,
     envelope::decode,
-    events::Event,
     headers::attempt,
     message::Message,
     outcome::{Cause, Failure, Outcome},
@@ -28,7 +28,7 @@ pub(super) struct Work<E, H> {
     event: PhantomData<fn(E)>,
 }
 
-impl<E: Event, H: Handle<E>> Work<E, H> {
+impl<E: CloudEvent, H: Handle<E>> Work<E, H> {
     pub(super) fn new(bus: Bus, queue: Queue, slots: Slots, max_attempts: u32, handler: Arc<H>) -> Self {
         Self { bus, queue, slots, max_attempts, handler, event: PhantomData }
     }

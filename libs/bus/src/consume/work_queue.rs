@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     bus::Bus,
+    cloud_event::CloudEvent,
     envelope::Received,
-    events::Event,
     outcome::Outcome,
     topology::Queue,
     transport::{Delivery, Receipt},
@@ -29,7 +29,7 @@ use crate::{
 ///
 /// A handler is idempotent: the same event may come twice, also at the same time elsewhere, and what it
 /// causes must then be the same again. When it answers [`Outcome::Done`], what it caused is durable.
-pub trait Handle<E: Event>: Send + Sync + 'static {
+pub trait Handle<E: CloudEvent>: Send + Sync + 'static {
     /// Reacts to `event`. The slot is dropped as soon as nothing is left but to wait.
     fn handle(&self, event: Received<E>, slot: Slot) -> impl Future<Output = Outcome> + Send;
 }
@@ -55,7 +55,7 @@ pub struct WorkQueue {
 
 impl WorkQueue {
     /// Consumes until `shutdown`. What is in the handler then is finished, within the grace.
-    pub async fn run<E: Event, H: Handle<E>>(self, bus: Bus, handler: Arc<H>, shutdown: CancellationToken) {
+    pub async fn run<E: CloudEvent, H: Handle<E>>(self, bus: Bus, handler: Arc<H>, shutdown: CancellationToken) {
         tokio::select! {
             () = bus.ensure_ways_on(&self.queue) => {}
             () = shutdown.cancelled() => return,
@@ -112,7 +112,7 @@ struct Consumer<E, H> {
     suspect: Option<Delivery>,
 }
 
-impl<E: Event, H: Handle<E>> Consumer<E, H> {
+impl<E: CloudEvent, H: Handle<E>> Consumer<E, H> {
     /// Takes a delivery in hand.
     fn meet(&mut self, lane: Lane, delivery: Delivery) {
         let queue = &self.work.queue.name;

@@ -64,6 +64,13 @@ pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
 #[error("{0}")]
 pub struct InvalidEvent(pub(crate) String);
 
+impl InvalidEvent {
+    /// How it does, for people.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
+
 /// Checks the place of a part in a split, and that the task's id follows from it.
 fn check_place(id: TaskId, object: ObjectId, part: u32, parts: u32) -> Result<(), InvalidEvent> {
     if parts > MAX_TASKS {

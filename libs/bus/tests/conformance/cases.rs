@@ -57,6 +57,8 @@ macro_rules! loops {
         $crate::cases::$make! { $subject,
             loops::case_05_every_event_is_handled_by_one_of_those_who_compete_for_it,
             batches::case_05_every_listener_hears_every_event,
+            own_types::case_05_an_event_of_ones_own_type_is_done_by_one_who_competes_and_heard_by_all_who_listen,
+            own_types::case_05_who_listens_hears_all_that_is_said_from_when_the_status_is_good,
             loops::case_07_a_consumer_has_more_in_hand_while_it_is_quick_and_gives_it_away_when_it_is_not,
             loops::case_08_an_event_whose_consumer_died_is_given_to_the_next_one,
             loops::case_09_a_handler_that_panics_sets_its_event_aside_and_goes_on,

@@ -14,6 +14,7 @@ mod faults;
 mod kit;
 mod loops;
 mod measuring;
+mod own_types;
 mod publishing;
 mod rabbitmq_only;
 mod retrying;
