@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader},
     process::{Child, Command},
     time::timeout,
 };
@@ -53,6 +53,17 @@ pub fn service_binary(name: &str) -> PathBuf {
 impl Process {
     /// Starts a command; what it prints is kept for when a test fails.
     pub fn start(name: &str, mut command: Command) -> anyhow::Result<Self> {
+        command.stdin(Stdio::null());
+        Self::start_keeping(name, command)
+    }
+
+    /// Starts a command that reads what is typed: [`Process::type_line`].
+    pub fn start_interactive(name: &str, mut command: Command) -> anyhow::Result<Self> {
+        command.stdin(Stdio::piped());
+        Self::start_keeping(name, command)
+    }
+
+    fn start_keeping(name: &str, mut command: Command) -> anyhow::Result<Self> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Self::spawn(name, command)?;
         if let Some(stdout) = process.child.stdout.take() {
@@ -67,14 +78,25 @@ impl Process {
     /// Starts a command that writes what it prints to the end of a file, which is there after it has been killed, too.
     pub fn start_logging(name: &str, mut command: Command, log: &Path) -> anyhow::Result<Self> {
         let log = File::options().create(true).append(true).open(log).context("cannot write the log")?;
-        command.stdout(log.try_clone()?).stderr(log);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Self::spawn(name, command)
     }
 
     fn spawn(name: &str, mut command: Command) -> anyhow::Result<Self> {
-        command.stdin(Stdio::null()).kill_on_drop(true);
+        command.kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         Ok(Self { name: name.to_owned(), child, lines: Arc::default() })
+    }
+
+    /// Types a line to a process that was started for it.
+    pub async fn type_line(&mut self, line: &str) -> anyhow::Result<()> {
+        let input = self.child.stdin.as_mut().with_context(|| format!("{} reads nothing", self.name))?;
+        input.write_all(format!("{line}\n").as_bytes()).await.with_context(|| format!("{} reads no more", self.name))
+    }
+
+    /// Ends what is typed, as Ctrl-D does.
+    pub fn end_input(&mut self) {
+        self.child.stdin.take();
     }
 
     /// What it printed, the last lines of it.
@@ -117,7 +139,10 @@ impl Process {
 
     /// Waits for its end.
     pub async fn ended(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
+        // Waiting would end what is typed, and the process perhaps for that reason.
+        let input = self.child.stdin.take();
         let ended = timeout(patience, self.child.wait()).await;
+        self.child.stdin = input;
         ended.with_context(|| format!("{} did not end within {patience:?}", self.name))?.context("cannot wait")
     }
 
