@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use axum::{Router, body::Body};
 use bus::{
-    Bus, Exchange, Message, PublishError, Queue, Settings, Source, Subscription, Transport, decode,
+    Bus, DepthError, Exchange, Message, PublishError, Queue, Settings, Source, Subscription, Transport, decode,
     events::{Object, ObjectCreated},
 };
 use chassis::{Context, Service};
@@ -136,6 +136,10 @@ impl Transport for Confirming {
 
     fn subscribe(&self, _: Source, _: u16) -> Box<dyn Subscription> {
         unreachable!("datagen consumes nothing")
+    }
+
+    async fn depth(&self, _: &Queue) -> Result<u64, DepthError> {
+        Ok(0)
     }
 
     fn status(&self) -> Result<(), String> {
