@@ -69,7 +69,7 @@ async fn a_foreign_reader_is_named_and_at_the_bound_nothing_is_written_until_it_
             Err(error) => break error.downcast::<WalHeld>().unwrap(),
         }
     };
-    assert_eq!(held.readers, [name.clone()]);
+    assert_eq!(held.readers, std::slice::from_ref(&name));
     assert!(held.to_string().contains(&name), "{held}");
     // The bound, and what one batch adds.
     assert!((LIMITS.stop_from..LIMITS.stop_from + (1 << 20)).contains(&held.bytes), "{held}");
