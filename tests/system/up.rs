@@ -73,7 +73,8 @@ async fn interrupted_it_ends_well_and_the_next_start_goes_on_where_it_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_takes_longer_than_the_grace_is_handed_back_and_done_by_the_next_start() {
-    let options = Options::embedded().set("PROCESS_TIME", "7m").set("TASK_TIMEOUT", "8m").set("SHUTDOWN_GRACE", "500ms");
+    let options =
+        Options::embedded().set("PROCESS_TIME", "7m").set("TASK_TIMEOUT", "8m").set("SHUTDOWN_GRACE", "500ms");
     let mut system = System::start(options).await.unwrap();
     let object = system.submit(&json!({"operation": "plusone", "data": [1, 2, 3]})).await.unwrap();
     let id = object["id"].as_str().unwrap();

@@ -9,6 +9,7 @@ use crate::support::{AnEvent, Execution, Fixture, Work, now, topology};
 
 /// What the record is told.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there are some dozens of them")]
 enum Told {
     Event(AnEvent),
     Dead(DeadLetter),
