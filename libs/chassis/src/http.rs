@@ -7,11 +7,13 @@
 //! - [`Guard`] lets in who shows a token.
 //! - [`document()`] begins the OpenAPI document that grows with the routes of a router, and [`responses`] are the answers
 //!   that are problems, for their documentation.
-//! - [`operational()`] completes a router: health, metrics, its document, and [`Problem`]s for what no route serves.
+//! - [`operational()`] completes a router: health, metrics, its document, compression, and [`Problem`]s for what no route
+//!   serves and nobody could understand.
 //! - [`serve()`] serves it, with a bound on everything that a client can make it wait for or hold.
 
 mod bounded_body;
 mod bounded_stream;
+mod compression;
 mod document;
 mod extract;
 mod from_object;
@@ -20,6 +22,7 @@ mod operational;
 mod page;
 mod pieces;
 mod problem;
+mod readable;
 mod readiness;
 pub mod responses;
 mod serve;

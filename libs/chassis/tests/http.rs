@@ -3,6 +3,7 @@
 
 use std::{
     future::Future,
+    io::Read,
     net::SocketAddr,
     process::ExitCode,
     sync::{
@@ -15,6 +16,7 @@ use std::{
 use async_trait::async_trait;
 use axum::{
     Router,
+    body::Body,
     routing::{get, post},
 };
 use chassis::{
@@ -25,6 +27,8 @@ use chassis::{
     },
     metrics,
 };
+use flate2::read::GzDecoder;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -242,6 +246,143 @@ async fn what_nobody_serves_is_a_problem() {
     let answer = server.get("/echo").await;
     assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("application/problem+json"), "{answer}");
     assert!(answer.contains("allow: POST"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_could_understand_is_a_problem_wherever_it_goes() {
+    let server = Server::start(echo(), Limits::default()).await;
+    let long = format!("GET /items/7?limit={}", "1".repeat(8 * 1024));
+    for (method_and_path, header, status, why) in [
+        ("GET /nonsense/%zz", "x: y", 400, "percent-encoded UTF-8"),
+        ("GET /items/%FF", "x: y", 400, "percent-encoded UTF-8"),
+        ("GET /items/7?limit=%", "x: y", 400, "percent-encoded UTF-8"),
+        (long.as_str(), "x: y", 414, "8192 are allowed"),
+        ("POST /echo", "content-encoding: gzip", 415, "without Content-Encoding"),
+        ("DELETE /items/7", "x: y", 405, "Allow"),
+        ("BREW /items/7", "x: y", 405, "Allow"),
+    ] {
+        let answer = server.request(method_and_path, header, "").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method_and_path}: {answer}");
+        assert!(answer.contains("content-type: application/problem+json"), "{method_and_path}: {answer}");
+        assert!(answer.contains(why), "{method_and_path}: {answer}");
+    }
+    let answer = server.request("POST /echo", "content-encoding: identity", "body").await;
+    assert!(answer.ends_with("body"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused_and_its_connection_closed() {
+    let server = Server::start(echo(), Limits::default()).await;
+    // hyper answers these by itself: no request comes of them that could have a problem for an answer.
+    for nonsense in [
+        "nonsense\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nhost: h\r\ncontent-length: many\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nhost: h\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx",
+        "POST /echo HTTP/1.1\r\nhost: h\r\ncontent-length: -1\r\n\r\n",
+    ] {
+        let mut client = server.connect().await;
+        client.send(nonsense).await;
+        let answer = client.read_all().await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{nonsense:?}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_too_soon_is_a_problem() {
+    let server = Server::start(echo(), Limits::default()).await;
+    let mut client = server.connect().await;
+    client.send("POST /echo HTTP/1.1\r\nhost: h\r\ncontent-length: 10\r\n\r\nhalf").await;
+    client.0.shutdown().await.unwrap();
+    let answer = client.read_all().await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("did not arrive whole"), "{answer}");
+}
+
+/// Answers of all kinds.
+fn answers() -> Router {
+    let typed = |media_type: &'static str| move || async move { ([(CONTENT_TYPE, media_type)], "text ".repeat(1000)) };
+    let packed = || async { ([(CONTENT_TYPE, "text/css"), (CONTENT_ENCODING, "br")], "text ".repeat(1000)) };
+    Router::new()
+        .route("/long", get(typed("application/json")))
+        .route("/events", get(typed("text/event-stream")))
+        .route("/lines", get(typed("application/x-ndjson")))
+        .route("/packed", get(packed))
+        .route("/short", get(async || "text ".repeat(100)))
+        .route("/refused", get(async || Problem::bad_request("no ".repeat(600))))
+}
+
+#[tokio::test]
+async fn long_answers_are_compressed_for_whoever_takes_that() {
+    let server = Server::start(answers(), Limits::default()).await;
+    for (path, accepted, encoding) in [
+        ("/long", "gzip, deflate, br", Some("gzip")),
+        ("/long", "br", None),
+        ("/long", "gzip;q=0", None),
+        ("/long", "identity;q=0, *;q=0", None),
+        ("/refused", "gzip", Some("gzip")),
+        ("/openapi.json", "gzip", Some("gzip")),
+        ("/metrics", "gzip", Some("gzip")),
+        ("/short", "gzip", None),
+        ("/events", "gzip", None),
+        ("/lines", "gzip", None),
+        ("/packed", "gzip", Some("br")),
+    ] {
+        let answer = server.ask("GET", path, accepted).await;
+        assert_eq!(answer.header("content-encoding"), encoding, "{path} {accepted}");
+        let body = match encoding {
+            Some("gzip") => {
+                assert_eq!(answer.header("vary"), Some("accept-encoding"), "{path}");
+                let mut unpacked = Vec::new();
+                GzDecoder::new(&answer.body[..]).read_to_end(&mut unpacked).unwrap();
+                assert!(answer.body.len() < unpacked.len(), "{path}");
+                unpacked
+            }
+            _ => answer.body,
+        };
+        if path != "/openapi.json" && path != "/metrics" && path != "/refused" {
+            assert_eq!(body, "text ".repeat(if path == "/short" { 100 } else { 1000 }).as_bytes(), "{path} {accepted}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_says_what_a_get_would() {
+    let server = Server::start(answers(), Limits::default()).await;
+    for (accepted, length, encoding) in [("gzip", None, Some("gzip")), ("identity", Some("5000"), None)] {
+        let answer = server.ask("HEAD", "/long", accepted).await;
+        assert_eq!((answer.header("content-length"), answer.header("content-encoding")), (length, encoding));
+        assert!(answer.body.is_empty());
+    }
+}
+
+/// Server-sent events: a comment now and then.
+fn comments() -> Router {
+    let events = async || {
+        let comments = futures_util::stream::unfold((), |()| async {
+            tokio::time::sleep(SHORT * 3).await;
+            Some((Ok::<_, std::io::Error>(": still here\n\n"), ()))
+        });
+        ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(comments))
+    };
+    Router::new().route("/events", get(events))
+}
+
+#[tokio::test]
+async fn server_sent_events_outlast_every_limit_and_end_in_good_order_at_shutdown() {
+    let limits = Limits { header_timeout: SHORT, body_stall: SHORT, write_stall: SHORT, ..Limits::default() };
+    let mut server = Server::start(comments(), limits).await;
+    let mut client = server.connect().await;
+    client.send("GET /events HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    let mut read = String::new();
+    while read.matches("still here").count() < 3 {
+        let mut bytes = [0; 1000];
+        let count = in_time(client.0.read(&mut bytes)).await.unwrap();
+        assert!(count > 0, "closed after {read:?}");
+        read.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+    }
+    server.shutdown.cancel();
+    let rest = client.read_all().await;
+    assert!(rest.ends_with("0\r\n\r\n"), "{rest:?} is no end");
+    server.ends().await;
 }
 
 #[tokio::test]
@@ -482,12 +623,58 @@ impl Server {
         client.read_all().await
     }
 
+    async fn ask(&self, method: &str, path: &str, accepted: &str) -> Answer {
+        let mut client = self.connect().await;
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n");
+        client.send(&format!("{head}accept-encoding: {accepted}\r\n\r\n")).await;
+        Answer::parse(&client.read_bytes().await)
+    }
+
     async fn eventually_refuses(&self) {
         in_time(async { while TcpStream::connect(self.address).await.is_ok() {} }).await;
     }
 
     async fn ends(&mut self) {
         in_time(&mut self.serving).await.unwrap();
+    }
+}
+
+/// An answer of HTTP 1.1, as it came.
+struct Answer {
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn parse(bytes: &[u8]) -> Self {
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        let mut answer =
+            Self { head: String::from_utf8(bytes[..end].to_vec()).unwrap(), body: bytes[end + 4..].to_vec() };
+        if answer.header("transfer-encoding") == Some("chunked") {
+            answer.body = unchunked(&answer.body);
+        }
+        answer
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value)
+    }
+}
+
+fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let end = bytes.windows(2).position(|window| window == b"\r\n").unwrap();
+        let length = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
+        if length == 0 {
+            return body;
+        }
+        body.extend_from_slice(&bytes[end + 2..end + 2 + length]);
+        bytes = &bytes[end + 2 + length + 2..];
     }
 }
 
@@ -501,9 +688,13 @@ impl Client {
 
     /// Until the server closes.
     async fn read_all(&mut self) -> String {
+        String::from_utf8(self.read_bytes().await).unwrap()
+    }
+
+    async fn read_bytes(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let _ = in_time(self.0.read_to_end(&mut bytes)).await;
-        String::from_utf8(bytes).unwrap()
+        bytes
     }
 
     /// Sends `more` again and again; whether the server has had enough of it within a hundred times [`SHORT`].

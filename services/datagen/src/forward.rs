@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use chassis::http::Problem;
-use http::{HeaderMap, HeaderName, Uri, header};
+use http::{HeaderMap, HeaderName, Method, Uri, header};
 use hyper_util::{
     client::legacy::{Client, Error, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
@@ -62,6 +62,7 @@ impl Statistics {
     /// # Errors
     /// 503 if statistics cannot be reached, 504 if it does not answer in time.
     pub(crate) async fn pass_on(&self, mut request: Request) -> Result<Response, Problem> {
+        let is_head = request.method() == Method::HEAD;
         *request.uri_mut() = self.target(request.uri()).map_err(Problem::internal)?;
         strip(request.headers_mut());
         let answer = timeout(ANSWER_TIMEOUT, self.ask(request))
@@ -72,6 +73,10 @@ impl Statistics {
             Problem::unavailable(RETRY_AFTER, "statistics cannot be reached.")
         })?;
         strip(answer.headers_mut());
+        if is_head {
+            // What is said of its length is said of a body that is not here: none must be concluded from this one.
+            return Ok(answer.map(|body| Body::from_stream(body.into_data_stream())));
+        }
         Ok(answer)
     }
 

@@ -21,6 +21,9 @@ use super::{
     responses::{Internal, TooManyRequests, Unauthorized},
 };
 
+/// The tag of what every service serves.
+const SERVICE: &str = "service";
+
 /// What is served: routes that document themselves, and whoever documents what they only pass on.
 pub struct Interface {
     /// The routes.
@@ -131,7 +134,9 @@ fn finished(mut document: OpenApi) -> OpenApi {
     let components = document.components.get_or_insert_with(Components::new);
     components.schemas.insert(problem::SCHEMA.to_owned(), problem::schema());
     let tags = document.tags.get_or_insert_default();
-    tags.push(tag("service", "For those who run it: health, metrics, and this."));
+    // Last, also behind what was added to a document that was finished already.
+    tags.retain(|tag| tag.name != SERVICE);
+    tags.push(tag(SERVICE, "For those who run it: health, metrics, and this."));
     // Several may bring the same.
     let mut seen = HashSet::new();
     tags.retain(|tag| seen.insert(tag.name.clone()));

@@ -16,8 +16,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Json, Problem, Readiness,
+    compression::{compression, only_gzip},
     document::{self, Document, Interface},
     page,
+    readable::refuse_unreadable,
     readiness::all_pass,
     responses::Unavailable,
     serve::RETRY_AFTER,
@@ -32,7 +34,8 @@ use crate::metrics::{Metrics, count_requests};
 /// - `GET /metrics`: in Prometheus' text format.
 /// - `GET /openapi.json`: the document of all of it, and `GET /docs`: a page to read and to try it.
 ///
-/// Requests are counted by route, and a 404 or 405 without a body becomes a [`Problem`].
+/// Requests are counted by route, long answers are compressed for whoever takes that, a 404 or 405 without a body becomes a
+/// [`Problem`], and what nobody could understand (the encoding of the path, of the body) is one, too.
 pub fn operational(interface: impl Into<Interface>, readiness: Readiness, metrics: Metrics) -> Router {
     let Interface { router, elsewhere } = interface.into();
     let service = OpenApiRouter::default()
@@ -52,7 +55,10 @@ pub fn operational(interface: impl Into<Interface>, readiness: Readiness, metric
         .split_for_parts()
         .0
         .layer(middleware::map_response(bare_to_problem))
+        .layer(middleware::from_fn(refuse_unreadable))
         .layer(middleware::from_fn(count_requests))
+        .layer(compression())
+        .layer(middleware::map_request(only_gzip))
 }
 
 /// That the process answers.

@@ -10,8 +10,11 @@ use axum::{
     extract::OriginalUri,
     response::{IntoResponse, Response},
 };
-use futures_util::FutureExt;
-use http::{HeaderValue, Request, header::CONNECTION};
+use futures_util::{FutureExt, StreamExt};
+use http::{
+    HeaderValue, Request,
+    header::{CONNECTION, CONTENT_TYPE},
+};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -76,7 +79,8 @@ impl Default for Limits {
 /// Serves `router` until `shutdown` is cancelled: then accepts no more, answers the requests in flight, and returns when
 /// that is done or the grace period is over. Every route also takes a trailing slash.
 ///
-/// An answer that goes on for ever (server-sent events) should end at `shutdown` by itself, or it takes the whole grace.
+/// Server-sent events, which have no end of their own, end at `shutdown`; any other answer that goes on for ever should do so
+/// by itself, or it takes the whole grace.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: CancellationToken) {
     let server = Arc::new(Server {
         app: NormalizePath::trim_trailing_slash(router),
@@ -166,8 +170,19 @@ impl Server {
             // The connection ends with what is left of the body; a client that was not told would use it for its next request.
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(answer)
+        Ok(if is_endless(&answer) { answer.map(|body| self.until_shutdown(body)) } else { answer })
     }
+
+    /// Ends in good order, so that the client sees an end and no broken connection.
+    fn until_shutdown(&self, body: Body) -> Body {
+        Body::from_stream(body.into_data_stream().take_until(self.shutdown.clone().cancelled_owned()))
+    }
+}
+
+/// Whoever asks for server-sent events wants all that will ever be.
+fn is_endless(answer: &Response) -> bool {
+    let media_type = answer.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    media_type.starts_with(b"text/event-stream")
 }
 
 /// About how long what came before the body was.

@@ -1,9 +1,17 @@
 //! How the record's values look in answers.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ObjectBuilder, RefOr, Schema,
+        schema::{SchemaType, Type},
+    },
+};
 
 use crate::record::Status;
 
@@ -20,6 +28,23 @@ pub(super) fn milliseconds(microseconds: i64) -> f64 {
 /// Stored JSON, passed on as it is.
 pub(super) fn json(text: String) -> serde_json::Result<Box<RawValue>> {
     RawValue::from_string(text)
+}
+
+/// JSON of any kind, for the document. A schema without a type would say the same, but utoipa cannot read those again, and the
+/// front door reads this document to complete its own.
+pub(super) struct AnyJson;
+
+impl PartialSchema for AnyJson {
+    fn schema() -> RefOr<Schema> {
+        let types = [Type::Object, Type::Array, Type::String, Type::Number, Type::Boolean, Type::Null];
+        ObjectBuilder::new().schema_type(SchemaType::from_iter(types)).description(Some("JSON of any kind.")).into()
+    }
+}
+
+impl ToSchema for AnyJson {
+    fn name() -> Cow<'static, str> {
+        "AnyJson".into()
+    }
 }
 
 /// Where an object stands: `created` until one of its tasks has started, `running` until all of them have ended, or its

@@ -110,7 +110,7 @@ pub(super) struct Whole {
     app_id: Option<String>,
     sent_at: Option<Timestamp>,
     content_type: Option<String>,
-    #[schema(value_type = Value)]
+    #[schema(value_type = Object)]
     headers: Box<RawValue>,
     encoding: Encoding,
     /// As it came, if it is text.

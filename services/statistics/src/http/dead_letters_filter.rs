@@ -4,6 +4,7 @@ use bus::events::{ObjectId, OperationName};
 use chassis::http::Problem;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
 use crate::record::{Selection, read::DeadLetterFilter};
 
@@ -16,11 +17,13 @@ const NARROW: &str = "Say which: at least one of cause, operation, queue, object
 /// After the `?` of a list.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Listing {
     /// How many dead letters a page has at most.
     #[param(minimum = 1, maximum = 500, default = 50)]
     pub(super) limit: Option<u32>,
     /// Where the page begins: the `next` of the page before.
+    #[param(pattern = "^[0-9]{1,18}$")]
     pub(super) cursor: Option<String>,
     /// Only those of this cause.
     cause: Option<String>,
@@ -53,8 +56,8 @@ pub(super) struct Which {
     #[schema(value_type = Option<Uuid>)]
     object: Option<ObjectId>,
     /// These.
-    #[schema(value_type = Option<Vec<Uuid>>, max_items = 1000)]
-    ids: Option<Vec<String>>,
+    #[schema(max_items = 1000)]
+    ids: Option<Vec<Uuid>>,
     /// All of them: goes with nothing else.
     all: Option<bool>,
 }
@@ -97,6 +100,7 @@ impl Listing {
 impl Which {
     pub(super) fn selection(self) -> Result<Selection, Problem> {
         let Self { cause, operation, queue, object, ids, all } = self;
+        let ids = ids.map(|ids| ids.iter().map(Uuid::to_string).collect());
         let selection = Selection { cause, operation, queue, object, ids };
         match (selection == Selection::default(), all.unwrap_or_default()) {
             (true, false) => return Err(Problem::unprocessable(NARROW)),

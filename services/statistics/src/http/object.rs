@@ -25,6 +25,7 @@ const MAX_WAIT_S: u64 = 60;
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Parameters {
     /// Answers when the object has finished, or after so many seconds, also if the object has not been seen yet.
     #[param(minimum = 0, maximum = 60, default = 0)]
@@ -138,7 +139,7 @@ pub(super) struct Answer {
     #[schema(value_type = Object)]
     parameters: Box<RawValue>,
     /// What it is done to.
-    #[schema(value_type = Value)]
+    #[schema(value_type = answer::AnyJson)]
     data: Box<RawValue>,
     status: ObjectStatus,
     created_at: Timestamp,
@@ -157,7 +158,7 @@ pub(super) struct Answer {
     timeline: Vec<Moment>,
     /// What its tasks gave, gathered: only if it succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Value>)]
+    #[schema(value_type = answer::AnyJson, required = false)]
     result: Option<Box<RawValue>>,
     /// Why it did not succeed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -191,7 +192,7 @@ struct Task {
     duration_ms: Option<f64>,
     /// Its partial result: only if it succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Value>)]
+    #[schema(value_type = answer::AnyJson, required = false)]
     result: Option<Box<RawValue>>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -17,6 +17,7 @@ const MAX_LIMIT: u32 = 1000;
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Parameters {
     /// How many counters at most.
     #[param(minimum = 1, maximum = 1000, default = json!(DEFAULT_LIMIT))]
