@@ -1,7 +1,7 @@
-//! `GET /api/objects`: which objects there are, newest first.
+//! `GET /api/objects`: which objects there are, by acceptance.
 
 use axum::extract::State;
-use bus::events::OperationName;
+use bus::events::{ObjectId, OperationName};
 use chassis::http::{
     Json, Problem, Query,
     responses::{BadRequest, Unavailable},
@@ -17,33 +17,56 @@ use super::{
 };
 use crate::record::{
     Status,
-    read::{Filter, Listed, Position},
+    read::{self, Filter, Listed, Position},
 };
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 500;
+/// The record has no longer ones.
+const MAX_NAME_CHARS: usize = 255;
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Parameters {
     /// How many objects a page has at most.
     #[param(minimum = 1, maximum = 500, default = json!(DEFAULT_LIMIT))]
     limit: Option<u32>,
     /// Where the page begins: the `next` of the page before.
+    #[param(pattern = r"^-?[0-9]{1,18}\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
     cursor: Option<String>,
+    /// Which come first, by the time of acceptance.
+    #[param(inline)]
+    order: Option<Order>,
     /// Only those that stand there.
     #[param(inline)]
     status: Option<ObjectStatus>,
     /// Only those of this operation.
     #[param(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")]
     operation: Option<OperationName>,
+    /// Only those of exactly this name.
+    #[param(max_length = 255)]
+    name: Option<String>,
+    /// Only those accepted at this time or later.
+    since: Option<Timestamp>,
+    /// Only those accepted before this time.
+    until: Option<Timestamp>,
+}
+
+/// Which objects come first.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(default = "newest")]
+enum Order {
+    Newest,
+    Oldest,
 }
 
 /// A page of the objects.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Objects)]
 pub(super) struct Answer {
-    /// Newest first.
+    /// In the order that was asked for.
     objects: Vec<Item>,
     /// The `cursor` of the next page; none on the last.
     next: Option<String>,
@@ -71,7 +94,7 @@ struct Item {
     revision: u32,
 }
 
-/// The objects, newest first, page by page
+/// The objects, newest or oldest first, page by page
 #[utoipa::path(
     get,
     path = "/api/objects",
@@ -88,10 +111,17 @@ pub(super) async fn list(
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Problem::bad_request(format!("limit: 1 to {MAX_LIMIT} are allowed")));
     }
+    if parameters.name.as_ref().is_some_and(|name| name.chars().count() > MAX_NAME_CHARS) {
+        return Err(Problem::bad_request(format!("name: at most {MAX_NAME_CHARS} characters are allowed")));
+    }
     let after = parameters.cursor.as_deref().map(position).transpose()?;
+    let order = match parameters.order {
+        None | Some(Order::Newest) => read::Order::Newest,
+        Some(Order::Oldest) => read::Order::Oldest,
+    };
     let filter = filter(parameters);
     // One more tells whether there is a next page.
-    let mut found = api.record()?.objects(&filter, after.as_ref(), limit + 1).await.map_err(unread)?;
+    let mut found = api.record()?.objects(&filter, order, after.as_ref(), limit + 1).await.map_err(unread)?;
     let more = found.len() > limit as usize;
     found.truncate(limit as usize);
     let next = found.last().filter(|_| more).map(cursor);
@@ -99,7 +129,7 @@ pub(super) async fn list(
     Ok(Json(Answer { objects, next }))
 }
 
-fn filter(Parameters { status, operation, .. }: Parameters) -> Filter {
+fn filter(Parameters { status, operation, name, since, until, .. }: Parameters) -> Filter {
     let (status, started) = match status {
         None => (None, None),
         Some(ObjectStatus::Created) => (Some(Status::Open), Some(false)),
@@ -108,7 +138,14 @@ fn filter(Parameters { status, operation, .. }: Parameters) -> Filter {
         Some(ObjectStatus::Failed) => (Some(Status::Failed), None),
         Some(ObjectStatus::TimedOut) => (Some(Status::TimedOut), None),
     };
-    Filter { status, started, operation }
+    Filter { status, started, operation, name, since: since.map(microseconds), until: until.map(microseconds) }
+}
+
+/// Since 1970, rounded up: the record has no fractions of them, and what is before this time is before the next one, too.
+fn microseconds(time: Timestamp) -> i64 {
+    let down = time.as_nanosecond().div_euclid(1000);
+    let up = down + i128::from(time.as_nanosecond().rem_euclid(1000) > 0);
+    i64::try_from(up).unwrap_or(i64::MAX)
 }
 
 fn cursor(last: &Listed) -> String {
@@ -116,9 +153,10 @@ fn cursor(last: &Listed) -> String {
 }
 
 fn position(cursor: &str) -> Result<Position, Problem> {
-    let parsed = cursor
-        .split_once('.')
-        .and_then(|(created_at, id)| Some(Position { created_at: created_at.parse().ok()?, id: id.to_owned() }));
+    let parsed = cursor.split_once('.').and_then(|(created_at, id)| {
+        let id: ObjectId = id.parse().ok()?;
+        Some(Position { created_at: created_at.parse().ok()?, id: id.to_string() })
+    });
     parsed.ok_or_else(|| Problem::bad_request("cursor: the `next` of the page before is expected"))
 }
 

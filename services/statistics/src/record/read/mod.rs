@@ -9,7 +9,7 @@ mod totals;
 pub(super) use self::statistics::WAITING_BY_CAUSE;
 pub use self::{
     dead_letters::{DeadLetterFilter, FoundDeadLetter, Group, ListedDeadLetter},
-    list::{Filter, Listed, Position},
+    list::{Filter, Listed, Order, Position},
     object::{FoundObject, FoundTask},
     statistics::{Processor, Snapshot, Spread, Summary},
     totals::TopTotals,
