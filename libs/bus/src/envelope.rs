@@ -233,6 +233,16 @@ pub fn decode_any(message: &Message, max_bytes: usize) -> Result<Received<AnyEve
     Ok(Received { envelope, attempt: attempt(message), event })
 }
 
+/// The bytes of the event itself, as they came: the body, or in structured mode what stands under `data` there.
+pub fn data(message: &Message) -> Bytes {
+    let structured = message.content_type.as_deref().is_some_and(|media_type| is(media_type, STRUCTURED));
+    let inner = structured.then(|| open_structured(&message.body).ok()).flatten();
+    match inner {
+        Some((_, Cow::Borrowed(data))) => message.body.slice_ref(data),
+        _ => message.body.clone(),
+    }
+}
+
 fn parse<E: crate::CloudEvent>(body: &[u8]) -> Result<E, DecodeError> {
     let invalid = |reason: String| DecodeError::InvalidBody { kind: E::TYPE.to_owned(), reason };
     let event: E = serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))?;

@@ -37,7 +37,7 @@ pub use self::{
     cloud_event::CloudEvent,
     consume::{BatchError, Batches, Handle, HandleBatch, Hear, Item, Slot, Slots, WorkQueue},
     dead_letter::DeadLetter,
-    envelope::{AnyEvent, DecodeError, Envelope, Received, decode, decode_any, encode, now},
+    envelope::{AnyEvent, DecodeError, Envelope, Received, data, decode, decode_any, encode, now},
     headers::{
         ATTEMPT, DEAD_CAUSE, DEAD_EXCHANGE, DEAD_QUEUE, DEAD_REASON, DEAD_ROUTING_KEY, DEAD_TIME, ORIGINAL_EXCHANGE,
         ORIGINAL_ROUTING_KEY, ROUND,

@@ -15,6 +15,7 @@ mod finish;
 mod health;
 mod http;
 mod line;
+mod live;
 mod on_dead_letters;
 mod on_events;
 mod outbox;
@@ -30,6 +31,7 @@ pub use self::{
     deadlines::{Clock, Deadlines, SendFence},
     health::Health,
     http::{Api, router},
+    live::{Heard, Live},
     on_dead_letters::OnDeadLetters,
     on_events::{Followers, OnEvents},
     outbox::{Announce, Outbox},

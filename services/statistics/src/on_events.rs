@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use bus::{
-    AnyEvent, BatchError, HandleBatch, Received,
+    AnyEvent, BatchError, HandleBatch,
     events::{Event, ObjectCreated, ObjectFinished, TaskCreated, TaskFinished, TaskStarted},
 };
 use tokio::sync::{Notify, watch};
@@ -12,8 +12,9 @@ use crate::{
     deadlines::{Deadlines, Place},
     failures::batch_error,
     health::Health,
+    live::{Heard, Live},
     rates::Rates,
-    record::{Figures, Merged, Record},
+    record::{Fact, Figures, Merged, Record},
     waiters::Waiters,
 };
 
@@ -26,6 +27,8 @@ pub struct OnEvents {
     pub followers: Followers,
     /// Told when objects are due, and what was met.
     pub deadlines: Arc<Deadlines>,
+    /// Shows them to whoever looks on.
+    pub live: Arc<Live>,
 }
 
 /// Those who follow the record.
@@ -43,17 +46,18 @@ pub struct Followers {
     pub rates: Arc<Rates>,
 }
 
-impl HandleBatch<Received<AnyEvent>> for OnEvents {
-    async fn handle(&self, events: &[Received<AnyEvent>]) -> Result<(), BatchError> {
+impl HandleBatch<Heard> for OnEvents {
+    async fn handle(&self, events: &[Heard]) -> Result<(), BatchError> {
         let began = Instant::now();
         let merged = self.record.merge(events).await;
         let merged = merged.map_err(|error| self.followers.failed(&error))?;
         metrics::histogram!("ebs_statistics_batch_duration_seconds").record(began.elapsed());
         count_events(events);
         self.followers.tell(&self.record, &merged);
+        self.live.show(events);
         merged.due_at.into_iter().for_each(|due_at| self.deadlines.heard_of(due_at));
-        for fence in events.iter().filter(|event| event.event == AnyEvent::Fence) {
-            judge(&self.record, &self.followers, &self.deadlines, &fence.envelope.id, Place::Events).await?;
+        for fence in events.iter().filter(|event| *event.event() == AnyEvent::Fence) {
+            judge(&self.record, &self.followers, &self.deadlines, &fence.envelope().id, Place::Events).await?;
         }
         Ok(())
     }
@@ -111,10 +115,10 @@ impl Followers {
     }
 }
 
-fn count_events(events: &[Received<AnyEvent>]) {
+fn count_events(events: &[Heard]) {
     let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
-    for event in events.iter().filter(|event| event.event != AnyEvent::Fence) {
-        *counts.entry(kind(&event.event)).or_default() += 1;
+    for event in events.iter().map(Heard::event).filter(|event| **event != AnyEvent::Fence) {
+        *counts.entry(kind(event)).or_default() += 1;
     }
     for (kind, count) in counts {
         metrics::counter!("ebs_statistics_events_total", "type" => kind).increment(count);

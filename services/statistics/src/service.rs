@@ -28,6 +28,7 @@ use crate::{
     health::Health,
     http::{self, Api},
     line,
+    live::Live,
     on_dead_letters::{OnDeadLetters, measure},
     on_events::{Followers, OnEvents},
     outbox::Outbox,
@@ -63,6 +64,7 @@ pub struct Statistics {
     rates: Arc<Rates>,
     /// Told that there is something to publish.
     outbox: Arc<Notify>,
+    live: Arc<Live>,
 }
 
 impl Service for Statistics {
@@ -82,6 +84,7 @@ impl Service for Statistics {
             waiters: Arc::default(),
             rates: Arc::default(),
             outbox: Arc::default(),
+            live: Arc::default(),
         })
     }
 
@@ -91,6 +94,7 @@ impl Service for Statistics {
             waiters: Arc::clone(&self.waiters),
             rates: Arc::clone(&self.rates),
             outbox: Arc::clone(&self.outbox),
+            live: Arc::clone(&self.live),
         })
     }
 
@@ -208,7 +212,7 @@ impl Statistics {
             deadlines: Arc::clone(&deadlines),
             topology: self.bus.topology().clone(),
         };
-        let on_events = OnEvents { record: Arc::clone(&record), followers, deadlines };
+        let on_events = OnEvents { record: Arc::clone(&record), followers, deadlines, live: Arc::clone(&self.live) };
 
         let (events, dead_letters) = self.batches();
         let (bus, end) = (self.bus.clone(), shutdown.clone());

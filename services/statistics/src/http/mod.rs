@@ -3,6 +3,7 @@
 mod answer;
 mod dead_letters;
 mod dead_letters_filter;
+mod events;
 mod object;
 mod objects;
 mod statistics;
@@ -18,6 +19,7 @@ use tokio::sync::Notify;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
+    live::Live,
     rates::Rates,
     record::{Record, took_too_long},
     waiters::Waiters,
@@ -37,14 +39,17 @@ pub struct Api {
     pub rates: Arc<Rates>,
     /// Told that there is something to publish.
     pub outbox: Arc<Notify>,
+    /// What happens, as it happens.
+    pub live: Arc<Live>,
 }
 
 /// What this is on a port of its own.
 const ABOUT: &str = "The record of EBS: every object, and what became of it. The front door, datagen, has this and the rest \
                      of EBS at one address.";
-const TAGS: [(&str, &str); 3] = [
+const TAGS: [(&str, &str); 4] = [
     ("objects", "What is to be processed, and what became of it."),
     ("statistics", "What has happened so far, over all objects."),
+    ("events", "What happens, as it happens."),
     ("dead letters", "What was set aside, and what is to become of it."),
 ];
 
@@ -55,6 +60,7 @@ pub fn router(api: Api) -> OpenApiRouter {
         .routes(routes!(dead_letters::replay_all))
         .routes(routes!(dead_letters::show, dead_letters::discard))
         .routes(routes!(dead_letters::replay))
+        .routes(routes!(events::follow))
         .routes(routes!(objects::list))
         .routes(routes!(object::show))
         .routes(routes!(object::status))

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bus::{
-    AnyEvent, DeadLetter, Received, Topology,
+    AnyEvent, DeadLetter, Envelope, Received, Topology,
     events::{Attempt, Json, ObjectCreated, ObjectId, TaskCreated, TaskFinished, TaskOutcome},
 };
 
@@ -16,6 +16,25 @@ use super::facts::{Finish, ObjectFacts, Outcome, Place, SplitFailure, Start, Tas
 const MAX_NAME_CHARS: usize = 255;
 /// The longest error kept, in characters: 100 of them fit into an event, even if each character is escaped.
 const MAX_ERROR_CHARS: usize = 2000;
+
+/// An event that was received, in whatever it is held.
+pub trait Fact {
+    /// What was said of it.
+    fn envelope(&self) -> &Envelope;
+
+    /// The event.
+    fn event(&self) -> &AnyEvent;
+}
+
+impl Fact for Received<AnyEvent> {
+    fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    fn event(&self) -> &AnyEvent {
+        &self.event
+    }
+}
 
 /// What a batch says.
 #[derive(Default)]
@@ -35,11 +54,12 @@ pub(crate) struct TaskReport<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(crate) fn of(events: &'a [Received<AnyEvent>]) -> Self {
+    pub(crate) fn of(events: &'a [impl Fact]) -> Self {
         let mut batch = Self::default();
-        for Received { envelope, event, .. } in events {
+        for fact in events {
+            let envelope = fact.envelope();
             let at = envelope.time.as_microsecond();
-            match event {
+            match fact.event() {
                 AnyEvent::ObjectCreated(event) => batch.object_created(event),
                 AnyEvent::TaskCreated(event) => batch.task_created(event, at),
                 AnyEvent::TaskStarted(event) => batch.task_started(&event.0, at),

@@ -28,7 +28,7 @@ mod writer;
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use bus::{AnyEvent, DeadLetter, Received, Topology, events::ObjectId};
+use bus::{DeadLetter, Topology, events::ObjectId};
 use operations::Catalogue;
 use serde::{Serialize, Serializer};
 use sqlx::{FromRow, SqliteConnection, SqlitePool, sqlite::SqliteRow};
@@ -37,6 +37,7 @@ pub(crate) use self::batch::text;
 pub(crate) use self::writer::Write;
 pub use self::{
     backup::{Copied, CopyError, backup, backup_for_reading, restore, restore_from},
+    batch::Fact,
     checkpoint::{WalHeld, WalLimits},
     dead_letters::{Selection, Settled, SettledAll, ToReplay},
     figures::{Figures, ProcessorFigures, Status},
@@ -128,13 +129,13 @@ impl Record {
     ///
     /// # Errors
     /// If SQLite cannot write now, or the write-ahead log has no more room; nothing has changed then.
-    pub async fn merge(&self, events: &[Received<AnyEvent>]) -> anyhow::Result<Merged> {
+    pub async fn merge(&self, events: &[impl Fact]) -> anyhow::Result<Merged> {
         self.keep_wal_short().await?;
         let mut write = self.writer.begin().await?;
         let now = bus::now().as_microsecond();
         let (merged, pruned) = self.merge_into(&mut write, Batch::of(events), now).await?;
         write.commit().await?;
-        let late = events.iter().filter_map(|event| object_of(&event.event)).filter(|id| pruned.contains(id)).count();
+        let late = events.iter().filter_map(|fact| object_of(fact.event())).filter(|id| pruned.contains(id)).count();
         Ok(Merged { late, ..merged })
     }
 

@@ -5,7 +5,7 @@ use std::{pin::pin, sync::Arc, task::Poll};
 use bus::{BatchError, HandleBatch};
 use statistics::{Followers, Health, OnEvents};
 
-use crate::support::{Fixture, Work, open};
+use crate::support::{Fixture, Work, heard, open};
 
 #[tokio::test]
 async fn what_is_given_up_at_whatever_moment_leaves_nothing_or_all() {
@@ -101,12 +101,12 @@ async fn as_long_as_the_database_refuses_nothing_is_done_and_readiness_says_so()
     let health = Arc::new(Health::default());
     let on_events = on_events(&fixture, &health);
     let work = Work::words("a b", 2);
-    on_events.handle(&work.life()[..2]).await.unwrap();
+    on_events.handle(&heard(&work.life()[..2])).await.unwrap();
     health.check().unwrap();
     let before = fixture.contents().await;
 
     change(&fixture.path(), "ALTER TABLE outbox RENAME TO gone").await;
-    let Err(BatchError::Unavailable(reason)) = on_events.handle(&work.life()).await else {
+    let Err(BatchError::Unavailable(reason)) = on_events.handle(&heard(&work.life())).await else {
         panic!("no event is to blame")
     };
     assert!(reason.contains("outbox"), "{reason}");
@@ -114,7 +114,7 @@ async fn as_long_as_the_database_refuses_nothing_is_done_and_readiness_says_so()
     assert_eq!(fixture.contents().await, before);
 
     change(&fixture.path(), "ALTER TABLE gone RENAME TO outbox").await;
-    on_events.handle(&work.life()).await.unwrap();
+    on_events.handle(&heard(&work.life())).await.unwrap();
     health.check().unwrap();
     assert_eq!(fixture.rows("SELECT status FROM objects").await, ["succeeded"]);
 }
@@ -127,7 +127,7 @@ fn on_events(fixture: &Fixture, health: &Arc<Health>) -> OnEvents {
         changed: Default::default(),
         rates: Arc::default(),
     };
-    OnEvents { record: Arc::clone(&fixture.record), followers, deadlines: Arc::default() }
+    OnEvents { record: Arc::clone(&fixture.record), followers, deadlines: Arc::default(), live: Arc::default() }
 }
 
 #[tokio::test]
@@ -136,17 +136,17 @@ async fn what_breaks_a_constraint_is_to_blame_itself_and_nothing_else_is_ill() {
     let health = Arc::new(Health::default());
     let on_events = on_events(&fixture, &health);
     let [good, bad] = [Work::words("a", 2), Work::words("b", 3)];
-    on_events.handle(&good.life()[..1]).await.unwrap();
+    on_events.handle(&heard(&good.life()[..1])).await.unwrap();
     change(
         &fixture.path(),
         "CREATE TRIGGER picky BEFORE INSERT ON tasks WHEN new.parts = 3 BEGIN SELECT raise(ABORT, 'not three'); END",
     )
     .await;
     let both = [good.life(), bad.life()].concat();
-    let Err(BatchError::Bad(reason)) = on_events.handle(&both).await else { panic!("it is not the moment") };
+    let Err(BatchError::Bad(reason)) = on_events.handle(&heard(&both)).await else { panic!("it is not the moment") };
     assert!(reason.contains("not three"), "{reason}");
     health.check().unwrap();
-    on_events.handle(&good.life()).await.unwrap();
+    on_events.handle(&heard(&good.life())).await.unwrap();
     assert_eq!(fixture.rows("SELECT status FROM objects").await, ["succeeded"]);
 }
 

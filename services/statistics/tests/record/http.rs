@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use statistics::{Api, Followers, Health, OnEvents, router};
 use tower::ServiceExt;
 
-use crate::support::{AnEvent, Execution, Fixture, Work, now};
+use crate::support::{AnEvent, Execution, Fixture, Work, heard, now};
 
 pub struct Site {
     pub fixture: Fixture,
     pub api: Api,
-    on_events: OnEvents,
+    pub on_events: OnEvents,
 }
 
 impl Site {
@@ -32,16 +32,31 @@ impl Site {
             changed: Default::default(),
             rates: Arc::clone(&api.rates),
         };
-        let on_events = OnEvents { record: Arc::clone(&fixture.record), followers, deadlines: Arc::default() };
+        let (record, live) = (Arc::clone(&fixture.record), Arc::clone(&api.live));
+        let on_events = OnEvents { record, followers, deadlines: Arc::default(), live };
         Self { fixture, api, on_events }
     }
 
     pub async fn merge(&self, events: &[AnEvent]) {
-        self.on_events.handle(events).await.unwrap();
+        self.on_events.handle(&heard(events)).await.unwrap();
     }
 
     pub async fn get(&self, path: &str) -> (u16, Value) {
         get(&self.api, path).await
+    }
+
+    /// The ids on this page of a list, and on all that follow.
+    async fn pages(&self, first: &str) -> Vec<Value> {
+        let (mut seen, mut path) = (Vec::new(), first.to_owned());
+        loop {
+            let (status, page) = self.get(&path).await;
+            assert_eq!(status, 200, "{path}: {page}");
+            seen.extend(page["objects"].as_array().unwrap().iter().map(|object| object["id"].clone()));
+            match page["next"].as_str() {
+                Some(next) => path = format!("{first}&cursor={next}"),
+                None => return seen,
+            }
+        }
     }
 }
 
@@ -179,29 +194,30 @@ async fn of_an_object_that_was_pruned_it_is_said_that_it_was_as_long_as_that_is_
 }
 
 #[tokio::test]
-async fn objects_are_listed_newest_first_page_by_page() {
+async fn objects_are_listed_newest_or_oldest_first_page_by_page() {
     let site = Site::new().await;
     let works: Vec<Work> = (0..7).map(|_| Work::words("a", 1)).collect();
     for (number, work) in works.iter().enumerate() {
         // Two at each moment.
         site.merge(&[work.created(number as i64 / 2)]).await;
     }
-    let (mut seen, mut path) = (Vec::new(), "/api/objects?limit=3".to_owned());
-    loop {
-        let (status, page) = site.get(&path).await;
-        assert_eq!(status, 200);
-        seen.extend(page["objects"].as_array().unwrap().iter().map(|object| object["id"].clone()));
-        match page["next"].as_str() {
-            Some(next) => path = format!("/api/objects?limit=3&cursor={next}"),
-            None => break,
+    let oldest_first: Vec<_> = works.iter().map(|work| json!(work.id)).collect();
+    let newest_first: Vec<_> = oldest_first.iter().rev().cloned().collect();
+    // By every index.
+    for filter in ["", "&status=created", "&operation=word-frequencies", "&name=a%20name"] {
+        for (order, expected) in
+            [("", &newest_first), ("&order=newest", &newest_first), ("&order=oldest", &oldest_first)]
+        {
+            assert_eq!(site.pages(&format!("/api/objects?limit=3{filter}{order}")).await, *expected, "{filter}{order}");
         }
     }
-    let newest_first: Vec<_> = works.iter().rev().map(|work| json!(work.id)).collect();
-    assert_eq!(seen, newest_first);
+    let some = "/api/objects?limit=2&since=1970-01-01T00:00:00.001Z&until=1970-01-01T00:00:00.003Z";
+    assert_eq!(site.pages(some).await, newest_first[1..5]);
+    assert_eq!(site.pages(&format!("{some}&order=oldest")).await, oldest_first[2..6]);
 }
 
 #[tokio::test]
-async fn the_list_is_filtered_by_status_and_operation() {
+async fn the_list_is_filtered_by_status_operation_name_and_time() {
     let site = Site::new().await;
     let [succeeded, failed, running, created] = [1, 2, 3, 4].map(|_| Work::words("a", 1));
     let other = Work::nop(json!([1]), 1);
@@ -216,6 +232,14 @@ async fn the_list_is_filtered_by_status_and_operation() {
         ("status=succeeded&operation=nop", vec![&other]),
         ("operation=nop", vec![&other]),
         ("operation=not-there", vec![]),
+        ("name=a%20name&operation=nop", vec![&other]),
+        ("name=a%20name&status=failed", vec![&failed]),
+        ("name=a", vec![]),
+        ("since=1970-01-01T00:00:01Z&operation=nop", vec![&other]),
+        ("since=1970-01-01T00:00:01.0000001Z", vec![]),
+        ("until=1970-01-01T00:00:01Z&status=failed", vec![&failed]),
+        ("until=1970-01-01T02:00:00.001%2B02:00", vec![]),
+        ("since=1970-01-01T00:00:00.001Z&until=1970-01-01T00:00:00.0010001Z&status=created", vec![&created]),
     ] {
         let (_, page) = site.get(&format!("/api/objects?{query}")).await;
         let ids: Vec<_> = page["objects"].as_array().unwrap().iter().map(|object| object["id"].clone()).collect();
@@ -231,6 +255,11 @@ async fn what_cannot_be_asked_is_answered_with_what_can() {
         ("/api/objects?limit=0".to_owned(), 400, "1 to 500"),
         ("/api/objects?limit=501".to_owned(), 400, "1 to 500"),
         ("/api/objects?cursor=x".to_owned(), 400, "next"),
+        ("/api/objects?cursor=1.x".to_owned(), 400, "next"),
+        ("/api/objects?order=best".to_owned(), 400, "`newest` or `oldest`"),
+        ("/api/objects?since=yesterday".to_owned(), 400, "since"),
+        (format!("/api/objects?name={}", "x".repeat(256)), 400, "at most 255"),
+        ("/api/objects?nmae=x".to_owned(), 400, "`name`"),
         ("/api/objects?status=done".to_owned(), 400, "succeeded"),
         ("/api/objects?operation=A".to_owned(), 400, "a-z"),
         (format!("/api/objects/{id}?wait=61"), 400, "0 to 60"),

@@ -5,6 +5,7 @@ mod any_order;
 mod dead_letters;
 mod dead_letters_http;
 mod deadlines;
+mod events;
 mod file;
 mod finishing;
 mod http;

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use bus::{
-    AnyEvent, DeadLetter, Envelope, Message, Received, Topology, decode_any, encode,
+    AnyEvent, DeadLetter, Envelope, Item, Message, Received, Topology, decode_any, encode,
     events::{
         Attempt, Event, Json, Milliseconds, Object, ObjectCreated, ObjectId, OperationName, Parameters, Task,
         TaskCreated, TaskFinished, TaskId, TaskOutcome, TaskStarted,
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use operations::Catalogue;
 use serde_json::Value;
 use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
-use statistics::record::Record;
+use statistics::{Heard, record::Record};
 use tempfile::TempDir;
 
 pub type AnEvent = Received<AnyEvent>;
@@ -324,6 +324,23 @@ pub fn received(event: AnyEvent, at_ms: i64) -> AnEvent {
         traceparent: None,
     };
     Received { envelope, attempt: 1, event }
+}
+
+/// Events as statistics hears them, on their way from where they were sent.
+pub fn heard(events: &[AnEvent]) -> Vec<Heard> {
+    events.iter().map(|event| Heard::read(&sent(event), 1 << 20).unwrap()).collect()
+}
+
+fn sent(Received { envelope, event, .. }: &AnEvent) -> Message {
+    let written = match event {
+        AnyEvent::ObjectCreated(event) => encode(event, "ebs", "test", envelope.time, None),
+        AnyEvent::TaskCreated(event) => encode(event, "ebs", "test", envelope.time, None),
+        AnyEvent::TaskStarted(event) => encode(event, "ebs", "test", envelope.time, None),
+        AnyEvent::TaskFinished(event) => encode(event, "ebs", "test", envelope.time, None),
+        AnyEvent::ObjectFinished(event) => encode(event, "ebs", "test", envelope.time, None),
+        AnyEvent::Fence | AnyEvent::Unknown => panic!("nobody here sends such"),
+    };
+    written.unwrap()
 }
 
 /// Completes when `condition` holds; panics when it does not within some seconds.
