@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run run-services flow asyncapi test chaos chaos-broken bench fuzz lint fmt audit images push check-containers validate-kubernetes
+.PHONY: help run run-services flow asyncapi test chaos chaos-broken bench fuzz check-api lint fmt audit images push check-containers validate-kubernetes
 
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Cargo.toml)
 REVISION = $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
@@ -60,6 +60,9 @@ bench: ## what it costs: throughput, latency, memory, beside the broker's own ce
 
 fuzz: ## looks for input that breaks something, ten minutes a target; ARGS=20 for 20 seconds each
 	scripts/fuzz $(ARGS)
+
+check-api: ## whether every answer is as the OpenAPI document says, asked by schemathesis for a minute; ARGS='--seed 7'
+	scripts/api/check $(ARGS)
 
 lint: ## format, clippy, documentation, licences and sources, unused dependencies, shell scripts
 	cargo fmt --all --check
