@@ -31,11 +31,16 @@ pub(super) async fn queue(channel: &Channel, queue: &Queue) -> lapin::Result<()>
     if let QueueKind::Work { dead_letters } = &queue.kind {
         exchange(channel, dead_letters).await?;
     }
+    queue_alone(channel, queue).await?;
+    bind(channel, &queue.name, &queue.bindings).await
+}
+
+/// Declares a queue without anything around it.
+pub(super) async fn queue_alone(channel: &Channel, queue: &Queue) -> lapin::Result<()> {
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let arguments: BTreeMap<ShortString, AMQPValue> =
         arguments(&queue.kind).iter().map(|(name, value)| ((*name).into(), to_amqp(value))).collect();
-    channel.queue_declare(queue.name.as_str().into(), durable, arguments.into()).await?;
-    bind(channel, &queue.name, &queue.bindings).await
+    channel.queue_declare(queue.name.as_str().into(), durable, arguments.into()).await.map(drop)
 }
 
 /// Declares a queue that goes with the connection, and tells its name.

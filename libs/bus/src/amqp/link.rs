@@ -163,13 +163,7 @@ impl Link {
 
     async fn connect(&self, address: &Address) -> Result<Connection, LinkError> {
         let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
-        let connecting = async {
-            match address.tls() {
-                None => Connection::connect_uri(address.uri(), properties).await,
-                Some(tls) => connect_safely(address.uri(), tls.clone(), properties).await,
-            }
-        };
-        match timeout(CONNECT_TIMEOUT, connecting).await {
+        match timeout(CONNECT_TIMEOUT, connect(address, properties)).await {
             Ok(result) => {
                 self.hung.store(0, Ordering::Relaxed);
                 Ok(result?)
@@ -219,6 +213,14 @@ impl Link {
             say(false);
         });
         blocked
+    }
+}
+
+/// Connects, in the clear or over TLS, as the address says.
+pub(super) async fn connect(address: &Address, properties: ConnectionProperties) -> lapin::Result<Connection> {
+    match address.tls() {
+        None => Connection::connect_uri(address.uri(), properties).await,
+        Some(tls) => connect_safely(address.uri(), tls.clone(), properties).await,
     }
 }
 

@@ -8,6 +8,7 @@ mod address;
 mod consumer;
 mod convert;
 mod declare;
+mod examine;
 mod link;
 mod meter;
 mod publisher;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     address::{Address, InvalidAddress, read_address},
     declare::arguments,
+    examine::{Finding, Verdict, examine},
 };
 use self::{
     consumer::AmqpSubscription,

@@ -34,7 +34,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-pub use self::store::Memory;
+pub use self::store::{Examined, Memory, examine};
 use self::{
     rows::Rows,
     shared::Shared,

@@ -10,6 +10,7 @@ mod delivering;
 mod embedded_only;
 #[path = "../kit/events.rs"]
 mod events;
+mod examining;
 mod faults;
 mod kit;
 mod loops;

@@ -43,7 +43,22 @@ pub(super) async fn check(path: &Path) -> Result<(), OpenError> {
     if length == 0 {
         return Ok(());
     }
-    if length < HEADER_BYTES || !header.starts_with(MAGIC) {
+    match refuse_foreign_header(path, &header[..length])? {
+        APPLICATION_ID => Ok(()),
+        // What it was marked with last may be in its log still.
+        _ => match is_record(path).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(OpenError::unusable(path, "it is a database of something else")),
+            Err(error) if is_damage(&error) => Err(OpenError::unusable(path, format!("it is damaged: {error}"))),
+            Err(error) if may_pass(&error) => Err(OpenError::unavailable(path, error)),
+            Err(error) => Err(OpenError::failed(path, error)),
+        },
+    }
+}
+
+/// By the beginning of a file that has one: the id of whom it says that it is, unless that is somebody else.
+pub(super) fn refuse_foreign_header(path: &Path, header: &[u8]) -> Result<u32, OpenError> {
+    if header.len() < HEADER_BYTES || !header.starts_with(MAGIC) {
         return Err(OpenError::unusable(path, "it is no SQLite database"));
     }
     if header[READ_VERSION] == ROLLBACK_JOURNAL {
@@ -51,15 +66,7 @@ pub(super) async fn check(path: &Path) -> Result<(), OpenError> {
     }
     let id: [u8; 4] = std::array::from_fn(|index| header[APPLICATION_ID_AT + index]);
     match u32::from_be_bytes(id) {
-        APPLICATION_ID => Ok(()),
-        // What it was marked with last may be in its log still.
-        0 => match is_record(path).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(OpenError::unusable(path, "it is a database of something else")),
-            Err(error) if is_damage(&error) => Err(OpenError::unusable(path, format!("it is damaged: {error}"))),
-            Err(error) if may_pass(&error) => Err(OpenError::unavailable(path, error)),
-            Err(error) => Err(OpenError::failed(path, error)),
-        },
+        id @ (APPLICATION_ID | 0) => Ok(id),
         APPLICATION_ID_OF_A_BUS => Err(OpenError::unusable(path, "it is the file of a bus")),
         _ => Err(OpenError::unusable(path, "it is a database of something else")),
     }

@@ -9,6 +9,7 @@ mod batch;
 mod checkpoint;
 mod dead_letters;
 pub mod durations;
+mod examine;
 mod facts;
 pub(crate) mod figures;
 mod identity;
@@ -40,6 +41,7 @@ pub use self::{
     batch::Fact,
     checkpoint::{WalHeld, WalLimits},
     dead_letters::{Selection, Settled, SettledAll, ToReplay},
+    examine::{Examined, examine},
     figures::{Figures, ProcessorFigures, Status},
     open::OpenError,
     retention::Pruned,

@@ -16,7 +16,7 @@ use tracing::info;
 use super::trouble::{is_damage, may_pass};
 
 /// Forward only: what was released is never changed.
-static MIGRATIONS: Migrator = sqlx::migrate!();
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Before it, a WAL that is reset while it is read can be corrupted.
 const LEAST_SQLITE: (u32, u32, u32) = (3, 51, 3);
@@ -79,7 +79,7 @@ impl OpenError {
     }
 
     /// What SQLite said.
-    fn of(path: &Path, error: &sqlx::Error) -> Self {
+    pub(super) fn of(path: &Path, error: &sqlx::Error) -> Self {
         match error {
             error if is_damage(error) => Self::unusable(path, format!("it is damaged, restore a backup: {error}")),
             error if may_pass(error) => Self::unavailable(path, error),
@@ -185,7 +185,7 @@ fn readers_for(options: &SqliteConnectOptions, limit: Duration) -> SqlitePool {
 }
 
 /// From now on, whatever the connection is asked is interrupted when it has taken too long.
-async fn interrupt_after(limit: Duration, connection: &mut SqliteConnection) -> sqlx::Result<()> {
+pub(super) async fn interrupt_after(limit: Duration, connection: &mut SqliteConnection) -> sqlx::Result<()> {
     let end = Instant::now() + limit;
     connection.lock_handle().await?.set_progress_handler(STEPS_BETWEEN_LOOKS, move || Instant::now() < end);
     Ok(())

@@ -28,9 +28,9 @@ use crate::{
 };
 
 /// Says that a file is ours (`PRAGMA application_id`): "EBSb".
-const APPLICATION_ID: i64 = 0x4542_5362;
+pub(super) const APPLICATION_ID: i64 = 0x4542_5362;
 /// The version of the format.
-const FORMAT: i64 = 1;
+pub(super) const FORMAT: i64 = 1;
 /// Before it, a WAL that is reset while it is read can be corrupted.
 const LEAST_SQLITE: &str = "3.51.3";
 /// How long a lock may be left over from a process that has ended, or that is about to start another program: a child has

@@ -1,11 +1,15 @@
 //! Where messages are kept: a file, or memory that a test looks after.
 
+mod examine;
 mod file;
 mod memory;
 mod wal;
 
 pub(super) use self::file::File;
-pub use self::memory::Memory;
+pub use self::{
+    examine::{Examined, examine},
+    memory::Memory,
+};
 use super::state::{Number, QueueId};
 use crate::topology::{Exchange, Queue};
 
