@@ -230,6 +230,16 @@ impl Client {
         ClientError::Refused(format!("{} answers what EBS never does: is it another program?", self.url))
     }
 
+    /// Where it asks.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The token that it shows.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     fn unreachable(&self, reason: String) -> ClientError {
         ClientError::Unreachable { url: self.url.clone(), reason }
     }

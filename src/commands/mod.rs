@@ -6,6 +6,7 @@ pub mod events;
 pub mod objects;
 pub mod operations;
 pub mod result;
+pub mod spam;
 pub mod statistics;
 pub mod submit;
 pub mod totals;

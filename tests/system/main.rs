@@ -31,6 +31,7 @@ mod prefer_wait;
 mod restarts;
 mod secrets;
 mod settings;
+mod spam;
 mod tokens;
 mod two_statistics;
 mod up;

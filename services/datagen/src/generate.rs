@@ -74,8 +74,8 @@ const WORDS: [&str; 64] = [
 const SENTENCES: std::ops::RangeInclusive<usize> = 6..=12;
 const WORDS_IN_A_SENTENCE: std::ops::RangeInclusive<usize> = 5..=14;
 
-/// A text of some sentences; the same generator makes the same text.
-pub(crate) fn text(random: &mut impl Rng) -> String {
+/// A text of some sentences, in ASCII; the same generator makes the same text.
+pub fn text(random: &mut impl Rng) -> String {
     let mut text = String::new();
     for sentence in 0..random.random_range(SENTENCES) {
         if sentence > 0 {

@@ -26,4 +26,4 @@ mod room;
 mod service;
 mod submission;
 
-pub use self::service::Datagen;
+pub use self::{generate::text as generated_text, service::Datagen};
