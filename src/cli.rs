@@ -6,7 +6,7 @@ use chassis::{config::EXIT_CONFIG, healthcheck::healthcheck, process::exit_code,
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
-    commands::{completions, dead_letters, events, objects, operations, result, spam, statistics, submit, totals},
+    commands::{completions, dead_letters, doctor, events, objects, operations, result, spam, statistics, submit, totals},
     failure::end,
     output::heading,
     settings::{Flags, Settings},
@@ -35,6 +35,7 @@ enum Command {
     DeadLetters(dead_letters::DeadLetters),
     /// Asks the system that runs whether it is ready; where it listens is said as for `up`.
     Healthcheck(Flags),
+    Doctor(doctor::Doctor),
     Spam(spam::Spam),
     Completions(completions::Completions),
     /// Copies the record to FILE while the system runs: the copy is whole, checked, and there only when it is.
@@ -78,7 +79,7 @@ it cannot be written, 74 reading or writing failed, 75 the record is in use.";
 
 /// The commands, as `ebs --help` shows them.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Run it", &["up", "healthcheck", "backup", "restore"]),
+    ("Run it", &["up", "healthcheck", "doctor", "backup", "restore"]),
     ("Give it work", &["submit", "result", "operations", "spam"]),
     ("See what happens", &["objects", "totals", "statistics", "events", "dead-letters"]),
     ("And", &["completions", "help"]),
@@ -141,6 +142,7 @@ async fn perform(command: Command) -> Result<ExitCode, ExitCode> {
         Command::Events(arguments) => end(events::run(arguments).await),
         Command::DeadLetters(arguments) => end(dead_letters::run(arguments).await),
         Command::Completions(arguments) => end(completions::run(&arguments, Cli::command())),
+        Command::Doctor(arguments) => doctor::main(arguments).await,
         Command::Spam(arguments) => spam::main(arguments).await,
         Command::Backup { file, force, flags } => {
             ::statistics::back_up(settings(&flags)?.statistics.database_url.path(), &file, force).await

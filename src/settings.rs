@@ -1,6 +1,9 @@
 //! The settings: what all services take from the environment, and the same as flags.
 
-use std::{net::SocketAddr, path};
+use std::{
+    net::SocketAddr,
+    path::{self, PathBuf},
+};
 
 use chassis::{
     Service,
@@ -63,16 +66,7 @@ impl Settings {
     /// # Errors
     /// Everything that is not allowed, at once.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
-        let mut variables = Variables::of_environment();
-        for (variable, value) in &flags.0 {
-            if *variable == "QUEUE_URL" && has_password(value) {
-                let reason = "expected no password in a flag, which everybody on this machine can see: set the variable, or \
-                              name a file by --queue-url-file";
-                return Err(ConfigError::not_allowed(variable, value, reason));
-            }
-            variables.set_by_flag(variable, value.clone());
-        }
-        Self::load_from(&variables)
+        Self::load_from(&flags.over_the_environment()?)
     }
 
     fn load_from(variables: &Variables) -> Result<Self, ConfigError> {
@@ -107,6 +101,32 @@ impl Settings {
     }
 }
 
+/// As much of the settings as can be understood, for whoever looks at what is wrong.
+pub struct Parts {
+    /// What all services have in common.
+    pub shared: Option<chassis::settings::Settings<QueueUrl>>,
+    /// The file of the record.
+    pub record: Option<PathBuf>,
+    /// Everything that is not allowed.
+    pub error: Option<ConfigError>,
+}
+
+impl Parts {
+    /// Reads them as [`Settings::load`] does.
+    pub fn of(flags: &Flags) -> Self {
+        let variables = match flags.over_the_environment() {
+            Ok(variables) => variables,
+            Err(error) => return Self { shared: None, record: None, error: Some(error) },
+        };
+        let statistics = variables.load::<<Statistics as Service>::Config>().ok();
+        Self {
+            shared: variables.load().ok(),
+            record: statistics.map(|statistics| statistics.database_url.path().to_owned()),
+            error: Settings::load_from(&variables).err(),
+        }
+    }
+}
+
 /// Whether a URL has something between the colon and the `@` in front of its host.
 fn has_password(url: &str) -> bool {
     let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?']).next().unwrap_or_default();
@@ -131,6 +151,21 @@ fn part<T: DeserializeOwned>(variables: &Variables, bad: &mut Option<ConfigError
 /// The settings that were given as flags: variable and value.
 #[derive(Clone, Debug, Default)]
 pub struct Flags(Vec<(&'static str, String)>);
+
+impl Flags {
+    fn over_the_environment(&self) -> Result<Variables, ConfigError> {
+        let mut variables = Variables::of_environment();
+        for (variable, value) in &self.0 {
+            if *variable == "QUEUE_URL" && has_password(value) {
+                let reason = "expected no password in a flag, which everybody on this machine can see: set the variable, or \
+                              name a file by --queue-url-file";
+                return Err(ConfigError::not_allowed(variable, value, reason));
+            }
+            variables.set_by_flag(variable, value.clone());
+        }
+        Ok(variables)
+    }
+}
 
 impl Args for Flags {
     fn augment_args(command: Command) -> Command {

@@ -2,6 +2,7 @@
 
 pub mod completions;
 pub mod dead_letters;
+pub mod doctor;
 pub mod events;
 pub mod objects;
 pub mod operations;

@@ -14,6 +14,7 @@ mod compression;
 mod dead_letters;
 mod deadlines;
 mod events;
+mod doctor;
 mod failures;
 mod first_object;
 mod foreign;
