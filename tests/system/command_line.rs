@@ -4,6 +4,7 @@ mod alone;
 mod kit;
 mod strange_systems;
 mod watching;
+mod whole;
 
 use std::fs;
 
