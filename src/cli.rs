@@ -6,7 +6,9 @@ use chassis::{config::EXIT_CONFIG, healthcheck::healthcheck, process::exit_code,
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
-    commands::{completions, dead_letters, doctor, events, objects, operations, result, spam, statistics, submit, totals},
+    commands::{
+        completions, dead_letters, doctor, events, objects, operations, result, spam, statistics, submit, totals,
+    },
     failure::end,
     output::heading,
     settings::{Flags, Settings},
