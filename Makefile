@@ -62,7 +62,8 @@ fuzz: ## looks for input that breaks something, ten minutes a target; ARGS=20 fo
 	scripts/fuzz $(ARGS)
 
 check-api: ## whether every answer is as the OpenAPI document says, asked by schemathesis for a minute; ARGS='--seed 7'
-	scripts/api/check $(ARGS)
+	$(BUILD)
+	EBS_BIN="$${CARGO_TARGET_DIR:-target}/debug" scripts/api/check $(ARGS)
 
 lint: ## format, clippy, documentation, licences and sources, unused dependencies, shell scripts
 	cargo fmt --all --check

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow};
 use bus::Bus;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use operations::Catalogue;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::{sync::CancellationToken, task::JoinMap};
 use tracing::{error, info, warn};
 use utoipa_axum::router::OpenApiRouter;
@@ -18,6 +18,10 @@ use crate::{
     service::{Context, Service},
     shutdown,
 };
+
+/// Connections that wait in the kernel while as many as are allowed are served. The usual 128 are fewer than come in a rush, and
+/// whoever comes on top may be forgotten without a word.
+const BACKLOG: u32 = 1024;
 
 /// The exit code for data that cannot be used: `EX_DATAERR` of BSD's `sysexits.h`.
 pub const EXIT_DATA: u8 = 65;
@@ -50,7 +54,7 @@ impl Process {
     pub async fn start(name: &'static str, listen: SocketAddr, guard: Guard, grace: Duration) -> anyhow::Result<Self> {
         let shutdown = shutdown::on_signals().context("cannot hear signals")?;
         let metrics = metrics::install(name, env!("CARGO_PKG_VERSION"))?;
-        let listener = TcpListener::bind(listen).await.with_context(|| {
+        let listener = bind(listen).with_context(|| {
             format!("cannot listen on {listen}: stop what listens there, or set LISTEN to another address")
         })?;
         Ok(Self {
@@ -149,6 +153,14 @@ impl Process {
         }
         ended
     }
+}
+
+/// Listens there, at once after another process did, too.
+fn bind(listen: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(listen)?;
+    socket.listen(BACKLOG)
 }
 
 /// Warns where more people may enter than is meant.
