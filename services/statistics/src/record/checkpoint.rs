@@ -114,7 +114,8 @@ impl Wal {
 }
 
 impl Record {
-    /// Empties the write-ahead log if it is long; how long it is then, in bytes. Does so at most once a second.
+    /// Empties the write-ahead log if it is long; how long it is then, in bytes. Does so at most once a second, unless nothing could be
+    /// written otherwise.
     ///
     /// # Errors
     /// [`WalHeld`] if it is as long as it may be; SQLite's if it cannot be copied into the file.
@@ -122,7 +123,8 @@ impl Record {
         let (wal, limits) = (&self.wal, self.wal.limits);
         metrics::gauge!("ebs_record_bytes").set(length(&wal.database) as f64);
         let mut bytes = wal.bytes();
-        if bytes >= limits.empty_from && wal.is_time(|last| &mut last.tried, TRY_AGAIN) {
+        let must_be = bytes >= wal.max_bytes();
+        if bytes >= limits.empty_from && (wal.is_time(|last| &mut last.tried, TRY_AGAIN) || must_be) {
             self.writer.empty_wal().await?;
             bytes = wal.bytes();
         }

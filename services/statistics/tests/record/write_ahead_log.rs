@@ -106,6 +106,6 @@ async fn our_own_readers_do_not_keep_the_log_from_being_emptied() {
         longest = longest.max(bytes(&log));
     }
     readers.iter().for_each(|reader| reader.abort());
-    println!("2000 objects, the log had {longest} bytes at most");
-    assert!(longest < LIMITS.stop_from, "{longest}");
+    // No batch was refused; and the log had the bound, and what one batch adds, at most.
+    assert!(longest < LIMITS.stop_from + (1 << 20), "{longest}");
 }
