@@ -71,7 +71,8 @@ fn add(own: &mut Value, theirs: &Value) {
     if let Some(known) = own["tags"].as_array_mut() {
         for tag in tags {
             if known.iter().all(|other| other["name"] != tag["name"]) {
-                known.push(tag.clone());
+                // The last one is for those who run a service.
+                known.insert(known.len().saturating_sub(1), tag.clone());
             }
         }
     }
@@ -100,7 +101,7 @@ mod tests {
 
     #[test]
     fn what_is_forwarded_is_added_and_what_is_served_here_stays() {
-        let mut own = json!({"paths": {"/api/a": {"post": {"own": 1}}}, "tags": [{"name": "t"}]});
+        let mut own = json!({"paths": {"/api/a": {"post": {"own": 1}}}, "tags": [{"name": "t"}, {"name": "service"}]});
         let theirs = json!({
             "paths": {
                 "/api/a": {"get": {"responses": {"200": {}}}, "post": {"own": 2}},
@@ -116,7 +117,7 @@ mod tests {
         assert_eq!(answers, ["200", "504"]);
         assert!(own["paths"]["/api/b"]["get"].is_object() && own["paths"].get("/livez").is_none(), "{own}");
         assert_eq!(own["components"], json!({"schemas": {"S": {}}}));
-        assert_eq!(own["tags"], json!([{"name": "t"}, {"name": "u"}]));
+        assert_eq!(own["tags"], json!([{"name": "t"}, {"name": "u"}, {"name": "service"}]));
     }
 
     #[test]
