@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bus::{
-    Acknowledge, Binding, Bus, Delivery, Exchange, ExchangeKind, Message, Queue, QueueKind, Settings, Source,
-    Subscription, Topology, Transport,
+    Acknowledge, Binding, Bus, Delivery, Exchange, ExchangeKind, Message, PublishError, Queue, QueueKind, Settings,
+    Source, Subscription, Topology, Transport,
 };
 use testkit::unique_name;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::subject::Subject;
 
@@ -73,10 +73,19 @@ pub fn message(exchange: &str, routing_key: &str, id: impl ToString) -> Message 
     }
 }
 
-/// Publishes and expects every message to be taken.
-pub async fn publish(transport: &dyn Transport, messages: Vec<Message>) {
-    for result in transport.publish(messages, PATIENCE).await {
-        result.unwrap();
+/// Publishes and expects every message to be taken: in the end, because a broker under stress may refuse for a moment.
+pub async fn publish(transport: &dyn Transport, mut messages: Vec<Message>) {
+    let give_up = Instant::now() + PATIENCE;
+    while !messages.is_empty() {
+        assert!(Instant::now() < give_up, "{} are refused again and again", messages.len());
+        let mut results = transport.publish(messages.clone(), PATIENCE).await.into_iter();
+        messages.retain(|_| match results.next() {
+            Some(Err(PublishError::Refused)) => true,
+            result => {
+                result.unwrap().unwrap();
+                false
+            }
+        });
     }
 }
 
