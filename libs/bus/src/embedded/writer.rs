@@ -98,6 +98,9 @@ impl Writer {
             self.load().await;
         }
         self.calls.close();
+        self.orders.close();
+        // One that came in meanwhile would stay in the channel, and who gave it would wait for ever.
+        while self.orders.recv().await.is_some() {}
         self.store.close().await;
         self.shared.ended.cancel();
     }

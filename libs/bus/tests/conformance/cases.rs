@@ -133,6 +133,7 @@ macro_rules! as_tests {
         $(
             #[tokio::test(flavor = "multi_thread")]
             async fn $case() {
+                $crate::kit::show_log_of_failures();
                 let case = Box::pin(crate::$group::$case::<$subject>());
                 tokio::time::timeout($crate::cases::CASE_TIMEOUT, case).await.expect("it hangs");
             }

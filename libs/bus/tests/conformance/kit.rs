@@ -73,7 +73,8 @@ pub fn message(exchange: &str, routing_key: &str, id: impl ToString) -> Message 
     }
 }
 
-/// Publishes and expects every message to be taken: in the end, because a broker under stress may refuse for a moment.
+/// Publishes and expects every message to be taken: in the end, because RabbitMQ 3.10 says of a queue that another connection
+/// just declares that it is there before it can take anything, and refuses what comes too early.
 pub async fn publish(transport: &dyn Transport, mut messages: Vec<Message>) {
     let give_up = Instant::now() + PATIENCE;
     while !messages.is_empty() {
@@ -152,4 +153,11 @@ pub fn id_set(deliveries: &[Delivery]) -> BTreeSet<String> {
 /// The messages 0, 1, … as [`id_set`] tells them.
 pub fn numbered(range: std::ops::Range<usize>) -> BTreeSet<String> {
     range.map(|number| number.to_string()).collect()
+}
+
+/// Lets a test that fails show what the transport said; its own thread and those of its runtime keep it until then.
+pub fn show_log_of_failures() {
+    let log = tracing_subscriber::fmt().with_env_filter("warn,bus=info,lapin=off").with_test_writer();
+    // Another test of this process has done it already.
+    let _ = log.try_init();
 }

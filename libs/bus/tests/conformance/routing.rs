@@ -1,6 +1,9 @@
 //! Routing: what reaches whom.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use bus::{Acknowledge, Binding, Delivery, Owner, PublishError, Queue, Source, Subscription, Transport};
 use testkit::eventually;
@@ -27,11 +30,15 @@ pub async fn case_04_many_topics_at_once_do_not_mix<S: Subject>() {
             publish(&*publishing, (0..30).map(|n| message(&exchange, &key, format!("{number}-{n}"))).collect()).await;
         });
         both.spawn(async move {
-            for n in 0..30 {
+            let mut arrived = BTreeSet::new();
+            while arrived.len() < 30 {
                 let delivery = next(&mut *subscription).await;
-                assert_eq!(delivery.message.id, format!("{number}-{n}"));
                 assert_eq!(delivery.message.routing_key, format!("a.{number}"));
-                subscription.acknowledge(delivery.receipt, Acknowledge::One).await.unwrap();
+                assert!(delivery.message.id.starts_with(&format!("{number}-")), "{}", delivery.message.id);
+                arrived.insert(delivery.message.id);
+                // RabbitMQ 3.10 may end the connection of who consumes a queue that another one just declares, and what was
+                // delivered comes again.
+                let _ = subscription.acknowledge(delivery.receipt, Acknowledge::One).await;
             }
         });
     }

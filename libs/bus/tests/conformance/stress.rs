@@ -13,6 +13,7 @@ use tokio::{runtime::Builder, time::timeout};
 
 use crate::{
     cases::{CASE_TIMEOUT, Case},
+    kit::show_log_of_failures,
     seed::random,
 };
 
@@ -21,6 +22,7 @@ pub const REPEAT: usize = 10;
 
 /// Runs every case [`REPEAT`] times, `at_once` of them at a time, and tells all that failed.
 pub fn run(cases: &[Case], at_once: usize) {
+    show_log_of_failures();
     let mut runs: Vec<Case> = cases.repeat(REPEAT);
     runs.shuffle(&mut random());
     let (count, began) = (runs.len(), Instant::now());
