@@ -35,7 +35,9 @@ test: ## all tests, with a RabbitMQ of their own
 	scripts/setup-tool pika >/dev/null
 	scripts/setup-tool sqlite3 >/dev/null
 	$(BUILD)
-	scripts/broker with auto cargo test --workspace --locked
+	@# Most tests wait, for brokers, processes and disks: never fewer than four at once.
+	cores=$$(getconf _NPROCESSORS_ONLN); export RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((cores < 4 ? 4 : cores))}; \
+	  scripts/broker with auto cargo test --workspace --locked
 
 chaos: ## the whole system under random faults, over RabbitMQ and embedded, a minute each; ARGS='--seconds 3600 --seed 7'
 	scripts/broker install
