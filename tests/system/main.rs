@@ -16,6 +16,7 @@ mod deadlines;
 mod doctor;
 mod events;
 mod failures;
+mod features;
 mod first_object;
 mod foreign;
 mod frozen;
