@@ -137,7 +137,9 @@ impl Client {
         }
         let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(ANSWER_TIMEOUT).build();
         let http = http.map_err(|error| bad(innermost(&error)))?;
-        Ok(Self { http, url: parsed, token: variable("API_TOKEN") })
+        // The variable that the services read has several, between commas; each of them opens.
+        let token = variable("API_TOKEN").and_then(|tokens| Some(tokens.split(',').next()?.trim().to_owned()));
+        Ok(Self { http, url: parsed, token })
     }
 
     /// Asks for `path`, which begins without a slash, and its query; with a JSON body, if there is one.

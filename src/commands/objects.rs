@@ -1,4 +1,4 @@
-//! `ebs objects`: which objects there are, newest first.
+//! `ebs objects`: which objects there are, page by page.
 
 use std::{fmt::Write as _, process::ExitCode};
 
@@ -15,7 +15,7 @@ use crate::{
 /// As many as the system gives at once.
 const PAGE: u32 = 500;
 
-/// Lists the objects, the newest first
+/// Lists the objects, the newest first unless it is told otherwise
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct Objects {
@@ -25,6 +25,18 @@ pub struct Objects {
     /// Only those of this operation
     #[arg(long)]
     operation: Option<String>,
+    /// Only those of exactly this name
+    #[arg(long)]
+    name: Option<String>,
+    /// Only those accepted from then on, as 2026-11-28T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only those accepted before then
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Which ones come first
+    #[arg(long, value_enum, default_value_t = Order::Newest)]
+    order: Order,
     /// How many
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE)))]
     limit: u32,
@@ -50,6 +62,12 @@ enum Status {
     TimedOut,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Order {
+    Newest,
+    Oldest,
+}
+
 /// Lists them.
 ///
 /// # Errors
@@ -66,14 +84,22 @@ pub async fn run(arguments: Objects) -> Result<ExitCode, Failure> {
 }
 
 async fn page(client: &Client, arguments: &Objects, limit: u32, cursor: Option<String>) -> Result<Value, ClientError> {
-    let status = arguments.status.and_then(|status| Some(status.to_possible_value()?.get_name().to_owned()));
     let query = [
-        ("status", status),
+        ("status", arguments.status.and_then(named)),
         ("operation", arguments.operation.clone()),
+        ("name", arguments.name.clone()),
+        ("since", arguments.since.clone()),
+        ("until", arguments.until.clone()),
+        ("order", named(arguments.order)),
         ("limit", Some(limit.to_string())),
         ("cursor", cursor),
     ];
     client.ask(Method::GET, "api/objects", &said(query), None).await
+}
+
+/// As the interface names it, too.
+fn named(value: impl ValueEnum) -> Option<String> {
+    Some(value.to_possible_value()?.get_name().to_owned())
 }
 
 /// Page by page, so that it does not matter how many there are.

@@ -132,6 +132,14 @@ async fn everything_there_is_is_listed_for_people_and_for_programs(options: Opti
     assert_eq!(ebs(&system, &[&rest[..], &["--all"]].concat()).await.ok().lines().count(), 3);
     assert_eq!(ebs(&system, &["objects", "--all", "--json"]).await.json_lines().len(), 4);
     assert_eq!(ebs(&system, &["objects", "--status", "timed_out"]).await.ok(), "none\n");
+    let oldest = ebs(&system, &["objects", "--order", "oldest", "--limit", "1", "--json"]).await.json();
+    let oldest = &oldest["objects"][0];
+    let chosen = ["objects", "--json", "--name", oldest["name"].as_str().unwrap()];
+    assert_eq!(ebs(&system, &chosen).await.json()["objects"], json!([oldest]));
+    let after = ["objects", "--json", "--since", oldest["finished_at"].as_str().unwrap()];
+    assert_eq!(ebs(&system, &after).await.json()["objects"].as_array().map(Vec::len), Some(3));
+    let before = ["objects", "--json", "--until", oldest["finished_at"].as_str().unwrap()];
+    assert_eq!(ebs(&system, &before).await.json()["objects"], json!([oldest]));
 
     let totals = ebs(&system, &["totals", "--limit", "1"]).await.ok();
     assert_eq!(totals, "COUNT  NAME\n    4  a\n\n1 of 2 names; 6 counted in all\n");
@@ -150,7 +158,8 @@ async fn everything_there_is_is_listed_for_people_and_for_programs(options: Opti
 }
 
 async fn a_token_is_taken_from_the_environment(options: Options) {
-    let token = "a-token-that-is-long-enough-0123456789";
+    // As the services have it: of several, any opens.
+    let token = "a-token-that-is-long-enough-0123456789, another-that-is-long-enough-0123456789";
     let system = System::start(options.set("API_TOKEN", token)).await.unwrap();
     for command in ["submit", "result", "totals", "objects", "statistics", "operations"] {
         let without = ebs(&system, &[command]).await;
