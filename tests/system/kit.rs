@@ -67,16 +67,20 @@ pub async fn is_ready(system: &System, name: &str) -> bool {
     asked.is_ok_and(|answer| answer.status().is_success())
 }
 
-/// Waits until so many objects have finished.
+/// Waits until so many objects have finished, for as long as there is always one more within the usual patience: how fast
+/// they do depends on the machine.
 pub async fn all_finished(system: &System, count: usize) {
-    eventually(async || {
-        let statistics = system.get("/api/statistics").await.map_err(|error| format!("{error:#}"))?;
-        let objects = &statistics["objects"];
-        let number = |name: &str| objects[name].as_u64().unwrap_or_default();
-        let finished = number("succeeded") + number("failed") + number("timed_out");
-        if finished >= count as u64 { Ok(()) } else { Err(format!("{finished} of {count} finished: {statistics}")) }
-    })
-    .await;
+    let mut finished = 0;
+    while finished < count as u64 {
+        finished = eventually(async || {
+            let statistics = system.get("/api/statistics").await.map_err(|error| format!("{error:#}"))?;
+            let objects = &statistics["objects"];
+            let number = |name: &str| objects[name].as_u64().unwrap_or_default();
+            let now = number("succeeded") + number("failed") + number("timed_out");
+            if now > finished { Ok(now) } else { Err(format!("{now} of {count} finished: {statistics}")) }
+        })
+        .await;
+    }
 }
 
 /// The totals of word-frequencies: word and count.

@@ -62,7 +62,7 @@ async fn more_than(system: &System, count: u64) {
 
 async fn what_it_reports_is_what_the_system_has_counted(options: Options) {
     let system = System::start(options.set("PROCESS_TIME", "20ms..60ms").set("CONCURRENCY", 16)).await.unwrap();
-    let (code, report) = report(&system, "--duration 3s --rate 40 --seed 7").await;
+    let (code, report) = report(&system, "--count 120 --rate 40 --seed 7").await;
     assert_eq!(code, Some(0), "{report:#}");
     let objects = &report["objects"];
     assert_eq!((&objects["due"], &objects["submitted"], &objects["accepted"]), (&120.into(), &120.into(), &120.into()));
@@ -93,7 +93,7 @@ async fn what_it_reports_is_what_the_system_has_counted(options: Options) {
 
 async fn what_is_killed_meanwhile_costs_no_object_and_makes_none_twice(options: Options) {
     let mut system = System::start(options).await.unwrap();
-    let running = in_background(&system, "--duration 6s --rate 30");
+    let running = in_background(&system, "--count 180 --rate 30");
     more_than(&system, 20).await;
     for name in ["datagen", "statistics"] {
         system.kill(name).await.unwrap();
