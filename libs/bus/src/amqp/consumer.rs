@@ -57,6 +57,8 @@ struct Inner {
     bytes: AtomicUsize,
     /// It was too much: all of it comes again.
     void: AtomicBool,
+    /// Cancelled when the session is over: nothing of it can be acknowledged any more.
+    over: CancellationToken,
 }
 
 impl Held {
@@ -74,6 +76,16 @@ impl Held {
 
     fn is_void(&self) -> bool {
         self.0.void.load(Ordering::Relaxed)
+    }
+
+    /// What is dropped when the session is over.
+    fn until_dropped(&self) -> DropGuard {
+        self.0.over.clone().drop_guard()
+    }
+
+    /// Safe to drop.
+    async fn is_over(&self) {
+        self.0.over.cancelled().await;
     }
 }
 
@@ -158,6 +170,7 @@ impl Part for Consumer {
         loop {
             self.session += 1;
             self.held = Held::default();
+            let _over = self.held.until_dropped();
             if let Ended::Unheard = self.consume().await? {
                 return Ok(());
             }
@@ -328,10 +341,15 @@ impl Subscription for AmqpSubscription {
         }
         let Some((acker, bytes)) = acker else { return Err(AcknowledgeError::Lost) };
         self.held.subtract(bytes);
-        // `Ok(false)` is what a dead channel answers: only `Ok(true)` was written.
-        match acker.ack(BasicAckOptions { multiple }).await {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(AcknowledgeError::Lost),
+        // `Ok(false)` is what a dead channel answers: only `Ok(true)` was written. And what is under way while the connection
+        // breaks is never answered (lapin 4.12): whoever waited for it alone would consume nothing any more.
+        tokio::select! {
+            biased;
+            written = acker.ack(BasicAckOptions { multiple }) => match written {
+                Ok(true) => Ok(()),
+                Ok(false) | Err(_) => Err(AcknowledgeError::Lost),
+            },
+            () = self.held.is_over() => Err(AcknowledgeError::Lost),
         }
     }
 }

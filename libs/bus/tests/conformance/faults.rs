@@ -24,7 +24,10 @@ const RESTART: Duration = Duration::from_secs(120);
 async fn until<S: Mortal>(subject: &S, what: &str, count: usize) {
     eventually_within(RESTART, async || match subject.ledger().ids(what).len() {
         so_far if so_far >= count => Ok(()),
-        so_far => Err(format!("{so_far} of {count} are {what}")),
+        so_far => {
+            let confirmed = subject.ledger().ids("confirmed").len();
+            Err(format!("{so_far} of {count} are {what}, and {confirmed} confirmed"))
+        }
     })
     .await;
 }
