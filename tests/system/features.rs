@@ -83,9 +83,7 @@ const SERVICES: &[Feature] = &[
     feature(
         "tasks that take their time, for demonstrations",
         "PROCESS_TIME=3s..5s make run",
-        By(
-            "tests/system/frozen.rs::a_processor_that_freezes_in_the_middle_of_a_task_is_missed_and_another_one_does_it",
-        ),
+        By("tests/system/spam.rs::what_it_reports_is_what_the_system_has_counted"),
     ),
     feature(
         "logs say who did what, and the figures as they change",
