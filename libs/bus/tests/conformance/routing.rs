@@ -34,10 +34,12 @@ pub async fn case_04_many_topics_at_once_do_not_mix<S: Subject>() {
             while arrived.len() < 30 {
                 let delivery = next(&mut *subscription).await;
                 assert_eq!(delivery.message.routing_key, format!("a.{number}"));
-                assert!(delivery.message.id.starts_with(&format!("{number}-")), "{}", delivery.message.id);
-                arrived.insert(delivery.message.id);
                 // RabbitMQ 3.10 may end the connection of who consumes a queue that another one just declares, and what was
-                // delivered comes again.
+                // delivered comes again. All else comes in its order.
+                if !arrived.contains(&delivery.message.id) {
+                    assert_eq!(delivery.message.id, format!("{number}-{}", arrived.len()));
+                    arrived.insert(delivery.message.id);
+                }
                 let _ = subscription.acknowledge(delivery.receipt, Acknowledge::One).await;
             }
         });
