@@ -245,6 +245,10 @@ pub fn data(message: &Message) -> Bytes {
 
 fn parse<E: crate::CloudEvent>(body: &[u8]) -> Result<E, DecodeError> {
     let invalid = |reason: String| DecodeError::InvalidBody { kind: E::TYPE.to_owned(), reason };
+    // serde would take an array, too, by the order of the fields.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(invalid("a JSON object is expected".to_owned()));
+    }
     let event: E = serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))?;
     event.validate().map_err(|InvalidEvent(reason)| invalid(reason))?;
     Ok(event)

@@ -1,13 +1,13 @@
 //! Messages for the cases, and taking them without waiting for ever.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, slice, sync::Arc, time::Duration};
 
 use bus::{
     Acknowledge, Binding, Bus, Delivery, Exchange, ExchangeKind, Message, PublishError, Queue, QueueKind, Settings,
     Source, Subscription, Topology, Transport,
 };
 use testkit::unique_name;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::subject::Subject;
 
@@ -24,7 +24,7 @@ const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
 pub async fn work_queue<S: Subject>(subject: &S) -> (Arc<dyn Transport>, Queue) {
     let (transport, exchange) = (subject.transport(), subject.exchange());
     let queue = queue(exchange, "work", "a.#");
-    transport.ensure(topic(exchange), vec![queue.clone()]).await;
+    ensure(&*transport, exchange, slice::from_ref(&queue)).await;
     (transport, queue)
 }
 
@@ -73,24 +73,20 @@ pub fn message(exchange: &str, routing_key: &str, id: impl ToString) -> Message 
     }
 }
 
-/// Publishes and expects every message to be taken: in the end, because RabbitMQ 3.10 says of a queue that another connection
-/// just declares that it is there before it can take anything, and refuses what comes too early. The first goes ahead alone:
-/// a queue that took one takes the others, in their order.
-pub async fn publish(transport: &dyn Transport, mut messages: Vec<Message>) {
-    let others = messages.split_off(1.min(messages.len()));
-    for mut messages in [messages, others] {
-        let give_up = Instant::now() + PATIENCE;
-        while !messages.is_empty() {
-            assert!(Instant::now() < give_up, "{} are refused again and again", messages.len());
-            let mut results = transport.publish(messages.clone(), PATIENCE).await.into_iter();
-            messages.retain(|_| match results.next() {
-                Some(Err(PublishError::Refused)) => true,
-                result => {
-                    result.unwrap().unwrap();
-                    false
-                }
-            });
-        }
+/// Makes queues, and waits until they are there and take messages: what is published after them is answered after them.
+/// RabbitMQ 3.10 says of a queue that another connection just declares that it is there before it can take anything. Then it
+/// refuses what is published, and ends the connection of who consumes.
+pub async fn ensure(transport: &dyn Transport, exchange: &str, queues: &[Queue]) {
+    transport.ensure(topic(exchange), queues.to_vec()).await;
+    let nowhere = message("", &unique_name(), "nowhere");
+    let results = transport.publish(vec![nowhere], PATIENCE).await;
+    assert!(matches!(results[..], [Err(PublishError::Unroutable { .. })]), "{results:?}");
+}
+
+/// Publishes and expects every message to be taken.
+pub async fn publish(transport: &dyn Transport, messages: Vec<Message>) {
+    for result in transport.publish(messages, PATIENCE).await {
+        result.unwrap();
     }
 }
 

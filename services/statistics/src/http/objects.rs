@@ -7,7 +7,7 @@ use chassis::http::{
     responses::{BadRequest, Unavailable},
 };
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -48,8 +48,10 @@ pub(super) struct Parameters {
     #[param(max_length = 255)]
     name: Option<String>,
     /// Only those accepted at this time or later.
+    #[serde(default, deserialize_with = "time")]
     since: Option<Timestamp>,
     /// Only those accepted before this time.
+    #[serde(default, deserialize_with = "time")]
     until: Option<Timestamp>,
 }
 
@@ -127,6 +129,13 @@ pub(super) async fn list(
     let next = found.last().filter(|_| more).map(cursor);
     let objects = found.into_iter().map(Item::from).collect();
     Ok(Json(Answer { objects, next }))
+}
+
+/// A time as RFC 3339 writes it.
+fn time<'de, D: Deserializer<'de>>(parameter: D) -> Result<Option<Timestamp>, D::Error> {
+    let text = String::deserialize(parameter)?;
+    let refused = |_| D::Error::custom("a time with an offset is allowed, such as 2026-01-31T09:30:00Z");
+    text.parse().map(Some).map_err(refused)
 }
 
 fn filter(Parameters { status, operation, name, since, until, .. }: Parameters) -> Filter {

@@ -1,0 +1,141 @@
+//! Clients that are slow, greedy or many.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use chassis::http::{Limits, Problem};
+use tokio::io::AsyncWriteExt;
+
+use crate::kit::{SHORT, SOON, Server, echo, in_time};
+
+#[tokio::test]
+async fn a_client_that_sends_nothing_is_closed() {
+    let server = Server::start(Router::new(), Limits { header_timeout: SHORT, ..Limits::default() }).await;
+    let mut client = server.connect().await;
+    assert_eq!(client.read_all().await, "");
+}
+
+#[tokio::test]
+async fn a_client_that_dribbles_its_headers_is_closed() {
+    let server = Server::start(Router::new(), Limits { header_timeout: SHORT, ..Limits::default() }).await;
+    let mut client = server.connect().await;
+    let closed = client.dribble("GET / HTTP/1.1\r\nhost: h\r\n", "x-more: 1\r\n").await;
+    assert!(closed, "still open after many times the header timeout");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_the_header_timeout() {
+    let server = Server::start(Router::new(), Limits { header_timeout: SHORT, ..Limits::default() }).await;
+    let mut client = server.connect().await;
+    client.send("GET /livez HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    let answers = client.read_all().await;
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+}
+
+#[tokio::test]
+async fn a_body_that_stops_arriving_is_a_408() {
+    let server = Server::start(echo(), Limits { body_stall: SHORT, ..Limits::default() }).await;
+    let mut client = server.connect().await;
+    client.send("POST /echo HTTP/1.1\r\nhost: h\r\ncontent-length: 10\r\n\r\nhalf").await;
+    let answer = client.read_all().await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("application/problem+json") && answer.contains("Nothing of the body"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_that_dribbles_is_a_408() {
+    let limits = Limits { body_stall: SOON, body_timeout: SHORT, ..Limits::default() };
+    let server = Server::start(echo(), limits).await;
+    let mut client = server.connect().await;
+    let closed = client.dribble("POST /echo HTTP/1.1\r\nhost: h\r\ncontent-length: 100000\r\n\r\n", "x").await;
+    assert!(closed, "still open after many times the body timeout");
+}
+
+#[tokio::test]
+async fn a_body_that_is_read_in_pieces_takes_as_long_as_there_is_progress() {
+    const PIECES: u32 = 10;
+    let limits = Limits { body_stall: SOON, body_timeout: SHORT, ..Limits::default() };
+    let server = Server::start(echo(), limits).await;
+    for (path, status) in [("/pieces", "200"), ("/pieces/without-progress", "408")] {
+        let mut client = server.connect().await;
+        let head = format!("POST {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {PIECES}\r\n\r\n");
+        client.send(&head).await;
+        let mut ticks = tokio::time::interval(SHORT / 4);
+        for _ in 0..PIECES {
+            ticks.tick().await;
+            client.send("x").await;
+        }
+        let answer = client.read_all().await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn headers_that_are_too_long_are_a_431_however_long_they_are() {
+    let server = Server::start(echo(), Limits::default()).await;
+    for bytes in [65 * 1024, 3_000_000] {
+        let answer = server.request("POST /echo", &format!("x-long: {}", "x".repeat(bytes)), "").await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{bytes}: {answer}");
+    }
+    let answer = server.request("POST /echo", &format!("x-long: {}", "x".repeat(30_000)), "body").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_given_before_the_body_was_read_is_heard() {
+    let refuse = async || Problem::unavailable(Duration::from_secs(7), "Not now.");
+    let server = Server::start(Router::new().route("/refused", post(refuse)), Limits::default()).await;
+    let long = "x".repeat(8 << 20);
+    // Whether it would be lost is a matter of luck.
+    for _ in 0..10 {
+        let mut client = server.connect().await;
+        client
+            .send(&format!("POST /refused HTTP/1.1\r\nhost: h\r\ncontent-length: {}\r\n\r\n{long}", long.len()))
+            .await;
+        let answer = client.read_all().await;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 7"), "{answer:?}");
+        // Or a client would send its next request into the middle of this body.
+        assert!(answer.contains("connection: close"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_sending_after_its_answer_does_not_hold_its_connection() {
+    let refuse = async || Problem::unavailable(Duration::from_secs(7), "Not now.");
+    let limits = Limits { connections: 1, linger: SHORT, ..Limits::default() };
+    let server = Server::start(Router::new().route("/refused", post(refuse)), limits).await;
+    let mut endless = server.connect().await;
+    endless.send("POST /refused HTTP/1.1\r\nhost: h\r\ncontent-length: 100000000000\r\n\r\n").await;
+    let sending = tokio::spawn(async move { while endless.0.write_all(&[0; 65_536]).await.is_ok() {} });
+    assert!(server.get("/livez").await.starts_with("HTTP/1.1 200 "));
+    in_time(sending).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_closed() {
+    let endless = async || {
+        let chunk = || Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[0; 65_536]));
+        axum::body::Body::from_stream(futures_util::stream::repeat_with(chunk))
+    };
+    let limits = Limits { write_stall: SHORT, connections: 1, ..Limits::default() };
+    let server = Server::start(Router::new().route("/endless", get(endless)), limits).await;
+    let mut greedy = server.connect().await;
+    greedy.send("GET /endless HTTP/1.1\r\nhost: h\r\n\r\n").await;
+
+    // The only connection there may be is free again.
+    assert!(server.get("/livez").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait_for_a_free_one() {
+    let server = Server::start(Router::new(), Limits { connections: 2, ..Limits::default() }).await;
+    let (first, _second) = (server.connect().await, server.connect().await);
+    let third = server.get("/livez");
+    tokio::pin!(third);
+    assert!(tokio::time::timeout(SHORT, &mut third).await.is_err(), "served beyond the limit");
+    drop(first);
+    assert!(third.await.starts_with("HTTP/1.1 200 "));
+}
