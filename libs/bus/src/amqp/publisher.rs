@@ -156,17 +156,17 @@ impl Publisher {
         match command {
             Command::Publish(call) => self.calls.push_back(call.into()),
             Command::Ensure(exchange, queues) => {
-                // Remembered first: if declaring breaks the channel, the next session declares it.
-                if !self.exchanges.contains(&exchange) {
-                    self.exchanges.push(exchange.clone());
+                // All is remembered before any is declared: if that breaks the channel, the next session declares the rest, too.
+                let is_new = !self.exchanges.contains(&exchange);
+                let new: Vec<Queue> = queues.into_iter().filter(|queue| !self.queues.contains(queue)).collect();
+                self.exchanges.extend(is_new.then(|| exchange.clone()));
+                self.queues.extend(new.iter().cloned());
+                if is_new {
                     in_time(async { Ok(declare::exchange(channel, &exchange).await?) }).await?;
                 }
-                for queue in queues {
-                    if !self.queues.contains(&queue) {
-                        self.queues.push(queue.clone());
-                        in_time(async { Ok(declare::queue(channel, &queue).await?) }).await?;
-                        self.settled = Instant::now() + QUEUES_SETTLE;
-                    }
+                for queue in &new {
+                    in_time(async { Ok(declare::queue(channel, queue).await?) }).await?;
+                    self.settled = Instant::now() + QUEUES_SETTLE;
                 }
             }
         }
