@@ -120,7 +120,8 @@ impl Bus {
         self.publish_all(std::slice::from_ref(event), cause, patience).await
     }
 
-    /// Publishes several events of one type together.
+    /// Publishes several events of one type together. What has a cause is not held back by a bus that takes no more from
+    /// outside, because too much waits: its cause would wait as well, for ever.
     ///
     /// # Errors
     /// The first one's; some may have been published.
@@ -140,7 +141,8 @@ impl Bus {
             }
         });
         ensured.await.map_err(|_elapsed| PublishError::Unknown(patience))?;
-        self.publish_messages(messages, patience.saturating_sub(began.elapsed())).await.into_iter().collect()
+        let patience = patience.saturating_sub(began.elapsed());
+        self.send(messages, cause.is_some(), patience).await.into_iter().collect()
     }
 
     /// Publishes an event of a type of your own to this bus' exchange, as of now, and waits until every queue that gets it has
@@ -165,6 +167,10 @@ impl Bus {
 
     /// Publishes messages that [`Bus::encode`] wrote, each with a result of its own.
     pub async fn publish_messages(&self, messages: Vec<Message>, patience: Duration) -> Vec<Result<(), PublishError>> {
+        self.send(messages, false, patience).await
+    }
+
+    async fn send(&self, messages: Vec<Message>, is_caused: bool, patience: Duration) -> Vec<Result<(), PublishError>> {
         #[cfg(feature = "break-rules")]
         if crate::broken::is_broken("confirm-not-awaited") {
             let (transport, results) = (self.0.transport.clone(), vec![Ok(()); messages.len()]);
@@ -175,7 +181,10 @@ impl Bus {
             return results;
         }
         let began = Instant::now();
-        let results = self.0.transport.publish(messages, patience).await;
+        let results = match is_caused {
+            true => self.0.transport.pass_on(messages, patience).await,
+            false => self.0.transport.publish(messages, patience).await,
+        };
         metrics::histogram!("ebs_bus_confirm_duration_seconds").record(began.elapsed());
         let published = results.iter().filter(|result| result.is_ok()).count();
         metrics::counter!("ebs_bus_published_total").increment(published as u64);
@@ -303,7 +312,7 @@ impl Bus {
     async fn publish_copy(&self, copy: Message, exchange: Exchange, queues: Vec<Queue>) -> Result<(), PublishError> {
         let published = async {
             self.0.transport.ensure(exchange, queues).await;
-            self.0.transport.publish(vec![copy], PATIENCE).await.into_iter().collect()
+            self.0.transport.pass_on(vec![copy], PATIENCE).await.into_iter().collect()
         };
         timeout(PATIENCE, published).await.unwrap_or(Err(PublishError::Unknown(PATIENCE)))
     }

@@ -46,6 +46,12 @@ pub trait Transport: Send + Sync + 'static {
     /// is at its end. Safe to drop: what was not sent yet is then not sent.
     async fn publish(&self, messages: Vec<Message>, patience: Duration) -> Vec<Result<(), PublishError>>;
 
+    /// Publishes what comes of a message that somebody holds, as [`publish`](Self::publish) does. A transport that takes no more
+    /// while too much waits lets this pass: only then can what is held be acknowledged, and become less.
+    async fn pass_on(&self, messages: Vec<Message>, patience: Duration) -> Vec<Result<(), PublishError>> {
+        self.publish(messages, patience).await
+    }
+
     /// Begins to consume.
     fn subscribe(&self, source: Source, prefetch: u16) -> Box<dyn Subscription>;
 

@@ -19,8 +19,10 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
     First,
+    /// Dropped only when nothing that it delivered is in the handler.
     Second,
-    Burst,
+    /// The one of this number: what it delivered may end after the next one has begun, which counts its receipts anew.
+    Burst(u64),
 }
 
 pub(super) struct Lanes {
@@ -33,6 +35,8 @@ pub(super) struct Lanes {
     first: Open,
     second: Option<Open>,
     burst: Option<Open>,
+    /// The number of the third lane that is open, or was last.
+    bursts: u64,
 }
 
 /// A subscription, and what it delivered.
@@ -45,7 +49,16 @@ impl Lanes {
     /// Opens the first lane; it and the second together hold `prefetch` messages, the third `burst`.
     pub(super) fn open(bus: Bus, queue: Queue, prefetch: u16, burst: u16) -> Self {
         let first = Open::new(&bus, &queue, 1);
-        Self { bus, queue, others: prefetch.saturating_sub(1), more: burst, first, second: None, burst: None }
+        Self {
+            bus,
+            queue,
+            others: prefetch.saturating_sub(1),
+            more: burst,
+            first,
+            second: None,
+            burst: None,
+            bursts: 0,
+        }
     }
 
     pub(super) fn open_second(&mut self) {
@@ -63,6 +76,7 @@ impl Lanes {
 
     pub(super) fn open_burst(&mut self) {
         if self.burst.is_none() && self.more > 0 {
+            self.bursts += 1;
             self.burst = Some(Open::new(&self.bus, &self.queue, self.more));
         }
     }
@@ -77,7 +91,7 @@ impl Lanes {
         let (lane, delivery) = tokio::select! {
             delivery = self.first.subscription.next() => (Lane::First, delivery?),
             delivery = next(&mut self.second) => (Lane::Second, delivery?),
-            delivery = next(&mut self.burst) => (Lane::Burst, delivery?),
+            delivery = next(&mut self.burst) => (Lane::Burst(self.bursts), delivery?),
         };
         if let Some(open) = self.get(lane) {
             open.in_hand.insert(delivery.receipt);
@@ -104,7 +118,7 @@ impl Lanes {
         match lane {
             Lane::First => Some(&mut self.first),
             Lane::Second => self.second.as_mut(),
-            Lane::Burst => self.burst.as_mut(),
+            Lane::Burst(number) => self.burst.as_mut().filter(|_| number == self.bursts),
         }
     }
 }
@@ -120,5 +134,102 @@ impl Open {
     fn new(bus: &Bus, queue: &Queue, prefetch: u16) -> Self {
         let subscription = bus.subscribe(Source::Shared(queue.clone()), prefetch);
         Self { subscription, in_hand: Unacknowledged::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::{
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::{
+        Settings,
+        message::Message,
+        topology::Exchange,
+        transport::{Acknowledge, AcknowledgeError, DepthError, PublishError, Transport},
+    };
+
+    /// Delivers for ever, counts each subscription's receipts from 1, and notes what is acknowledged.
+    #[derive(Clone, Default)]
+    struct Endless(Arc<Mutex<Vec<Receipt>>>);
+
+    struct Counting {
+        last: u64,
+        acknowledged: Endless,
+    }
+
+    #[async_trait]
+    impl Transport for Endless {
+        async fn ensure(&self, _: Exchange, _: Vec<Queue>) {}
+
+        async fn publish(&self, messages: Vec<Message>, _: Duration) -> Vec<Result<(), PublishError>> {
+            vec![Ok(()); messages.len()]
+        }
+
+        fn subscribe(&self, _: Source, _: u16) -> Box<dyn Subscription> {
+            Box::new(Counting { last: 0, acknowledged: self.clone() })
+        }
+
+        async fn depth(&self, _: &Queue) -> Result<u64, DepthError> {
+            Ok(0)
+        }
+
+        fn status(&self) -> Result<(), String> {
+            Ok(())
+        }
+
+        async fn failed(&self) -> String {
+            pending().await
+        }
+
+        async fn close(&self) {}
+    }
+
+    #[async_trait]
+    impl Subscription for Counting {
+        async fn next(&mut self) -> Option<Delivery> {
+            self.last += 1;
+            let receipt = Receipt { session: 1, tag: self.last };
+            Some(Delivery { receipt, earlier_deliveries: 0, message: Message::default() })
+        }
+
+        async fn acknowledge(&mut self, receipt: Receipt, _: Acknowledge) -> Result<(), AcknowledgeError> {
+            self.acknowledged.0.lock().unwrap().push(receipt);
+            Ok(())
+        }
+    }
+
+    async fn of_burst(lanes: &mut Lanes) -> (Lane, Receipt) {
+        loop {
+            if let (lane @ Lane::Burst(_), delivery) = lanes.next().await.unwrap() {
+                return (lane, delivery.receipt);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_ends_after_its_burst_acknowledges_nothing_of_the_next() {
+        let endless = Endless::default();
+        let settings = Settings { exchange: "ebs".to_owned(), app: "test".to_owned(), max_event_bytes: 1 };
+        let bus = Bus::over(Arc::new(endless.clone()), settings);
+        let queue = bus.topology().distributor();
+        let mut lanes = Lanes::open(bus, queue, 1, 10);
+        lanes.open_burst();
+        let slow = of_burst(&mut lanes).await;
+        assert!(lanes.close_burst());
+        lanes.open_burst();
+        let begun = of_burst(&mut lanes).await;
+        assert_eq!(slow.1, begun.1, "receipts are counted anew");
+        lanes.acknowledge(&[slow]).await;
+        assert_eq!(*endless.0.lock().unwrap(), []);
+        lanes.acknowledge(&[begun]).await;
+        assert_eq!(*endless.0.lock().unwrap(), [begun.1]);
     }
 }

@@ -158,7 +158,7 @@ impl<E: CloudEvent, H: Handle<E>> Consumer<E, H> {
     fn end_burst(&mut self) {
         if self.lanes.close_burst() {
             self.burst.ended(Instant::now());
-            self.next.take_if(|next| next.lane == Lane::Burst);
+            self.next.take_if(|next| matches!(next.lane, Lane::Burst(_)));
         }
         if let Some(next) = &mut self.next {
             next.since = Instant::now();

@@ -59,6 +59,9 @@ pub struct Embedded {
     shared: Arc<Shared>,
     calls: mpsc::Sender<Call>,
     room: Room,
+    /// What comes of messages that are held, with a way and a room of its own: it never waits for what comes from outside.
+    passed_on: mpsc::Sender<Call>,
+    room_to_pass: Room,
     orders: mpsc::Sender<Order>,
     writer: AbortHandle,
 }
@@ -66,7 +69,8 @@ pub struct Embedded {
 /// What an embedded bus may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of messages that wait in all queues; beyond, publishing waits until they are fewer. 8 GiB.
+    /// Bytes of messages that wait in all queues; beyond, publishing waits until they are fewer, except for what comes of
+    /// those that wait. 8 GiB.
     pub max_waiting_bytes: u64,
     /// Bytes of the journal, all of which may be in memory; beyond, its oldest messages move to the backlog. 64 MiB.
     pub max_journal_bytes: usize,
@@ -161,6 +165,7 @@ impl Embedded {
         let Recovered { state, rows, delivered_first } = recover(contents, limits.kept_messages)?;
         let shared = Arc::new(Shared::new(state));
         let (calls, waiting_calls) = mpsc::channel(WAITING_CALLS);
+        let (passed_on, waiting_to_pass) = mpsc::channel(WAITING_CALLS);
         let (orders, waiting_orders) = mpsc::channel(WAITING_ORDERS);
         let writer = Writer {
             shared: Arc::clone(&shared),
@@ -168,6 +173,7 @@ impl Embedded {
             rows,
             limits,
             calls: waiting_calls,
+            passed_on: waiting_to_pass,
             orders: waiting_orders,
             delivered_first,
         };
@@ -176,7 +182,8 @@ impl Embedded {
         let running = tokio::spawn(writer.run());
         let writer = running.abort_handle();
         watch(Arc::clone(&shared), running);
-        Ok(Self { shared, calls, room: Room::default(), orders, writer })
+        let (room, room_to_pass) = (Room::default(), Room::default());
+        Ok(Self { shared, calls, room, passed_on, room_to_pass, orders, writer })
     }
 }
 
@@ -244,6 +251,10 @@ impl Transport for Embedded {
         self.room.publish(&self.calls, |call| call, messages, patience).await
     }
 
+    async fn pass_on(&self, messages: Vec<Message>, patience: Duration) -> Vec<Result<(), PublishError>> {
+        self.room_to_pass.publish(&self.passed_on, |call| call, messages, patience).await
+    }
+
     fn subscribe(&self, source: Source, prefetch: u16) -> Box<dyn Subscription> {
         let (shared, orders) = (Arc::clone(&self.shared), self.orders.clone());
         match source {
@@ -273,6 +284,7 @@ impl Transport for Embedded {
     }
 
     async fn close(&self) {
+        self.shared.closing.cancel();
         let _ = self.orders.send(Order::Close).await;
         self.shared.ended.cancelled().await;
     }

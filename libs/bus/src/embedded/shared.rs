@@ -19,6 +19,8 @@ pub(super) struct Shared {
     trouble: Mutex<BTreeMap<String, String>>,
     failure: OnceLock<String>,
     pub(super) failed: CancellationToken,
+    /// It is to end: what cannot be written or read now is not waited for any more.
+    pub(super) closing: CancellationToken,
     /// The writer has ended.
     pub(super) ended: CancellationToken,
 }

@@ -56,6 +56,8 @@ pub(super) struct Writer {
     pub(super) rows: Rows,
     pub(super) limits: Limits,
     pub(super) calls: mpsc::Receiver<Call>,
+    /// Those that never wait for room.
+    pub(super) passed_on: mpsc::Receiver<Call>,
     pub(super) orders: mpsc::Receiver<Order>,
     /// What a crash has left to be counted, once.
     pub(super) delivered_first: Vec<(QueueId, u64)>,
@@ -90,7 +92,11 @@ impl Writer {
                 self.shared.state().close();
             }
             let (commit, outcome) = self.prepare(round);
-            self.commit(commit, closes).await;
+            if !self.commit(commit).await {
+                // Whoever waits for it hears that the bus is closed.
+                self.shared.state().close();
+                break;
+            }
             self.tell(outcome);
             if closes {
                 break;
@@ -98,6 +104,7 @@ impl Writer {
             self.load().await;
         }
         self.calls.close();
+        self.passed_on.close();
         self.orders.close();
         // One that came in meanwhile would stay in the channel, and who gave it would wait for ever.
         while self.orders.recv().await.is_some() {}
@@ -113,6 +120,7 @@ impl Writer {
         tokio::select! {
             biased;
             order = self.orders.recv() => round.orders.push(order?),
+            call = self.passed_on.recv() => round.calls.push(call?),
             call = self.calls.recv(), if has_room => round.calls.push(call?),
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             () = self.shared.news.notified() => {
@@ -120,6 +128,7 @@ impl Writer {
                     tokio::select! {
                         biased;
                         order = self.orders.recv() => round.orders.push(order?),
+                        call = self.passed_on.recv() => round.calls.push(call?),
                         call = self.calls.recv(), if has_room => round.calls.push(call?),
                         () = sleep(ACKNOWLEDGE_DELAY) => {}
                     }
@@ -134,8 +143,9 @@ impl Writer {
             (messages.clone().count(), messages.map(|message| message.body.len()).sum())
         };
         let (mut messages, mut bytes) = size(&round.calls);
-        while has_room && messages < MAX_GROUP_MESSAGES && bytes < MAX_GROUP_BYTES {
-            let Ok(call) = self.calls.try_recv() else { break };
+        while messages < MAX_GROUP_MESSAGES && bytes < MAX_GROUP_BYTES {
+            let from_outside = || if has_room { self.calls.try_recv().ok() } else { None };
+            let Some(call) = self.passed_on.try_recv().ok().or_else(from_outside) else { break };
             let (more, longer) = size(std::slice::from_ref(&call));
             (messages, bytes) = (messages + more, bytes + longer);
             round.calls.push(call);
@@ -143,7 +153,7 @@ impl Writer {
         Some(round)
     }
 
-    /// Whether publishing goes on. Consuming always does, which makes room.
+    /// Whether anything is taken from outside. Consuming always goes on, with what comes of it, which makes room.
     fn has_room(&self) -> bool {
         let waiting = self.shared.state().waiting_bytes;
         metrics::gauge!("ebs_bus_waiting_bytes").set(waiting as f64);
@@ -251,24 +261,25 @@ impl Writer {
         outcome.published = group.published;
     }
 
-    /// Makes it durable, however long it takes; only at the end of the process is it given up.
-    async fn commit(&mut self, commit: Commit, closes: bool) {
+    /// Makes it durable, however long it takes; only when the bus is to close is it given up: false if that is so.
+    async fn commit(&mut self, commit: Commit) -> bool {
         if commit.is_empty() {
-            return;
+            return true;
         }
         let began = Instant::now();
         while let Err(error) = self.store.commit(&commit).await {
             let reason = format!("cannot write: {error}");
-            if closes {
+            if self.shared.closing.is_cancelled() {
                 error!("what was acknowledged last will be delivered again: {reason}");
-                return;
+                return false;
             }
             warn!(retry_in = ?RETRY_DELAY, "{reason}");
             self.shared.set_trouble("writing", Some(reason));
-            sleep(RETRY_DELAY).await;
+            self.shared.closing.run_until_cancelled(sleep(RETRY_DELAY)).await;
         }
         self.shared.set_trouble("writing", None);
         metrics::histogram!("ebs_bus_commit_duration_seconds").record(began.elapsed());
+        true
     }
 
     /// Gives out what is durable now, and answers those who waited for it.
@@ -312,9 +323,11 @@ impl Writer {
         let page = loop {
             match self.store.page(id, from, self.limits.kept_messages).await {
                 Ok(page) => break page,
+                // It is read by whoever opens the file next.
+                Err(_) if self.shared.closing.is_cancelled() => return,
                 Err(error) => {
                     self.shared.set_trouble("reading", Some(format!("cannot read: {error}")));
-                    sleep(RETRY_DELAY).await;
+                    self.shared.closing.run_until_cancelled(sleep(RETRY_DELAY)).await;
                 }
             }
         };

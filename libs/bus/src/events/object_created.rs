@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Event, EventId, InvalidEvent, Json, MAX_TASKS, Milliseconds, ObjectId, OperationName, Parameters};
@@ -11,17 +12,33 @@ use super::{Event, EventId, InvalidEvent, Json, MAX_TASKS, Milliseconds, ObjectI
 /// 160 MiB.
 pub const MAX_PARAMETERS_BYTES: usize = 16 * 1024;
 
-/// Whether parameters are short enough.
+/// How deep parameters are nested, at most: they are read with an event around them, and no JSON is read that is nested deeper
+/// than 127.
+pub const MAX_PARAMETERS_DEPTH: usize = 64;
+
+/// Whether parameters are short and flat enough.
 ///
 /// # Errors
-/// If they are not, with how long they are.
+/// If they are not, with what is allowed.
 pub fn check_parameters(parameters: &Parameters) -> Result<(), InvalidEvent> {
     if parameters.is_empty() {
         return Ok(());
     }
     match serde_json::to_vec(parameters).map_or(usize::MAX, |json| json.len()) {
-        0..=MAX_PARAMETERS_BYTES => Ok(()),
+        0..=MAX_PARAMETERS_BYTES if parameters.values().all(|value| depth(value) < MAX_PARAMETERS_DEPTH) => Ok(()),
+        0..=MAX_PARAMETERS_BYTES => {
+            Err(InvalidEvent(format!("the parameters are nested too deep: {MAX_PARAMETERS_DEPTH} levels are allowed")))
+        }
         bytes => Err(InvalidEvent(format!("the parameters have {bytes} bytes: {MAX_PARAMETERS_BYTES} are allowed"))),
+    }
+}
+
+/// How many arrays and objects are in one another.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+        _ => 0,
     }
 }
 

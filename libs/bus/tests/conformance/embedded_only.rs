@@ -1,16 +1,27 @@
 //! What only a bus inside one process promises: it owns a file.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bus::{
-    Acknowledge, Message, Source, Transport,
-    embedded::{Embedded as Bus, Limits, OpenError},
+    Acknowledge, Bus as EventBus, Handle, Message, Outcome, PublishError, Received, Settings, Slot, Source, Transport,
+    embedded::{Embedded as Bus, Limits, Memory, OpenError},
+    events::{ObjectCreated, ObjectId, Task, TaskCreated, TaskId},
 };
 use rand::{Rng, RngExt};
 use testkit::{Volume, eventually, unique_name};
 
 use crate::{
-    kit::{drain, ids, message, publish, queue, take, take_until, topic},
+    events::object,
+    kit::{PATIENCE, drain, ids, message, publish, queue, take, take_until, topic},
+    loops::{Running, distributors},
     seed::random,
     subject::{Embedded, Mortal, Subject, bus_file, open},
     work::{Ledger, Manner, assert_undamaged, work, work_queue},
@@ -265,6 +276,75 @@ async fn on_a_full_disk_nothing_is_confirmed_and_when_there_is_room_all_goes_on(
     // Those that were not confirmed in time may have been taken more than once; nothing else is there.
     let left = drain(&bus, &work, "a.b").await;
     assert!(!left.is_empty() && ids(&left).iter().all(|id| *id == count.to_string()), "{:?}", ids(&left));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_full_disk_it_closes_all_the_same_and_confirms_nothing_that_is_not_there() {
+    let volume = Volume::new(VOLUME_BYTES).unwrap();
+    let (file, exchange) = (bus_file(volume.path()), unique_name());
+    let bus = open(&file, Limits::default()).await.unwrap();
+    let work = queue(&exchange, "work", "a.#");
+    bus.ensure(topic(&exchange), vec![work.clone()]).await;
+    let long = |id: usize| Message { body: vec![b'x'; 100_000].into(), ..message(&exchange, "a.b", id) };
+    volume.fill().unwrap();
+    let mut count = 0;
+    while bus.publish(vec![long(count)], Duration::from_millis(300)).await[0].is_ok() {
+        count += 1;
+    }
+    let (results, closed) = tokio::join!(bus.publish(vec![long(count)], PATIENCE), async {
+        eventually(async || bus.status().err().map(|_| ()).ok_or("it writes".to_owned())).await;
+        tokio::time::timeout(PATIENCE / 2, bus.close()).await
+    });
+    closed.expect("it ends");
+    assert_eq!(results, [Err(PublishError::Closed)]);
+
+    volume.make_room().unwrap();
+    let bus = open(&file, Limits::default()).await.unwrap();
+    assert_eq!(drain(&bus, &work, "a.b").await.len(), count);
+}
+
+/// Splits each object: what is held is done only when that is published.
+struct Splits(EventBus, AtomicUsize);
+
+impl Handle<ObjectCreated> for Splits {
+    async fn handle(&self, received: Received<ObjectCreated>, _: Slot) -> Outcome {
+        let object = received.event.object;
+        let id = TaskId::of(object.id, 1, 0);
+        let (operation, parameters, data) = (object.operation, object.parameters, object.data);
+        let task = Task { id, object_id: object.id, part: 0, parts: 1, operation, parameters, data, round: 0 };
+        match self.0.publish(&TaskCreated { task }, Some(&received.envelope), Duration::from_secs(1)).await {
+            Ok(()) => {
+                self.1.fetch_add(1, Ordering::Relaxed);
+                Outcome::Done
+            }
+            Err(error) => Outcome::Unavailable(error.to_string()),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_of_what_waits_is_taken_however_much_waits() {
+    let limits = Limits { max_waiting_bytes: 200_000, ..Limits::default() };
+    let transport: Arc<dyn Transport> = Arc::new(Bus::in_memory(&Memory::default(), limits));
+    let bus = EventBus::over(
+        transport,
+        Settings { exchange: unique_name(), app: "test".to_owned(), max_event_bytes: 100_000 },
+    );
+    let mut count = 0;
+    while bus.publish(&object(ObjectId::new(), "nop"), None, Duration::from_millis(300)).await.is_ok() {
+        count += 1;
+    }
+    assert!(bus.status().unwrap_err().contains("wait to be consumed"));
+    // Nobody consumes the tasks: what waits becomes more.
+    let splits = Arc::new(Splits(bus.clone(), AtomicUsize::new(0)));
+    let running = Running::start(&bus, distributors(&bus), &splits);
+    eventually(async || match splits.1.load(Ordering::Relaxed) {
+        done if done == count => Ok(()),
+        done => Err(format!("{done} of {count}")),
+    })
+    .await;
+    running.end().await;
+    assert_eq!(bus.depth(&bus.topology().distributor()).await, Ok(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
