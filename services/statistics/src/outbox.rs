@@ -6,7 +6,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use anyhow::{Context, anyhow};
 use bus::{
     Bus, PATIENCE, PublishError,
-    events::{Event, ObjectFinished},
+    events::{Event, ObjectFinished, ObjectOutcome, ObjectResult, TaskError},
 };
 use jiff::Timestamp;
 use tokio::{
@@ -16,9 +16,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::record::{
-    Record, ToReplay,
-    outbox::{Kind, Row},
+use crate::{
+    finish::location,
+    record::{
+        Record, ToReplay,
+        outbox::{Kind, Row},
+    },
 };
 
 /// How many events are published together: enough to share a confirm, few enough to be held in memory. Dead letters, which
@@ -26,6 +29,10 @@ use crate::record::{
 const WINDOW: u32 = 256;
 /// The waits after errors, the last one again and again.
 const RETRY_DELAYS: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(10)];
+/// How long it may take until what nobody told of is seen: who was to tell may have gone while it was being written.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// Characters of an error that travels although all of them were too long.
+const MAX_SHORT_ERROR: usize = 50;
 /// At the end, what the last batch has closed is announced still, if it takes no longer than this.
 const LAST_ROUND: Duration = Duration::from_secs(2);
 
@@ -80,7 +87,7 @@ impl<A: Announce> Outbox<A> {
             match round {
                 Some(Ok(0)) => {
                     tries = 0;
-                    shutdown.run_until_cancelled(self.news.notified()).await;
+                    shutdown.run_until_cancelled(timeout(LOOK_AGAIN, self.news.notified())).await;
                 }
                 Some(Ok(_)) => tries = 0,
                 Some(Err(error)) => {
@@ -120,7 +127,13 @@ impl<A: Announce> Outbox<A> {
                 Err(error) => done.push(given_up(row.id, &error)),
             }
         }
-        let results = self.announce.announce(&events).await;
+        let mut results = self.announce.announce(&events).await;
+        for ((event, time), result) in events.into_iter().zip(&mut results) {
+            if matches!(result, Err(PublishError::TooLarge { .. })) {
+                let short = self.announce.announce(&[(shortened(event), time)]).await;
+                *result = short.into_iter().next().unwrap_or(Ok(()));
+            }
+        }
         let mut failed = None;
         for (id, result) in ids.into_iter().zip(results) {
             match result {
@@ -157,15 +170,18 @@ impl<A: Announce> Outbox<A> {
             given_up(row.id, &anyhow!("there is no dead letter {id:?}"));
             return Ok(());
         };
-        match self.announce.replay(&dead, Timestamp::from_microsecond(row.time)?).await {
-            Ok(()) => Ok(()),
-            // Its queue is none of this system's any more.
-            Err(error @ PublishError::Unroutable { .. }) => {
-                error!(dead_letter = id, "not replayed: {error}");
-                Ok(self.record.refuse_replay(&id, &error.to_string()).await?)
-            }
-            Err(error) => Err(error.into()),
-        }
+        // What can never go would hold up all others.
+        let obstacle = match dead {
+            Err(error) => format!("it cannot be written as a message: {error:#}"),
+            Ok(dead) => match self.announce.replay(&dead, Timestamp::from_microsecond(row.time)?).await {
+                Ok(()) => return Ok(()),
+                // Its queue is none of this system's any more.
+                Err(error @ PublishError::Unroutable { .. }) => error.to_string(),
+                Err(error) => return Err(error.into()),
+            },
+        };
+        error!(dead_letter = id, "not replayed: {obstacle}");
+        Ok(self.record.refuse_replay(&id, &obstacle).await?)
     }
 }
 
@@ -173,6 +189,26 @@ impl<A: Announce> Outbox<A> {
 fn given_up(id: i64, error: &anyhow::Error) -> i64 {
     error!("row {id} of the outbox is not announced: {error:#}");
     id
+}
+
+/// What fits into the shortest events that there can be: where the result is, or the first error's beginning.
+fn shortened(mut event: ObjectFinished) -> ObjectFinished {
+    let location = location(event.object_id);
+    match &mut event.outcome {
+        ObjectOutcome::Succeeded(result) => {
+            if let ObjectResult::Inline(inline) = result {
+                *result = ObjectResult::Stored { bytes: inline.as_str().len() as u64, location };
+            }
+        }
+        ObjectOutcome::Failed(errors) | ObjectOutcome::TimedOut(errors) => {
+            errors.truncate(1);
+            for TaskError { error, .. } in errors {
+                let end = error.char_indices().nth(MAX_SHORT_ERROR).map_or(error.len(), |(end, _)| end);
+                error.truncate(end);
+            }
+        }
+    }
+    event
 }
 
 fn parsed(row: &Row) -> anyhow::Result<(ObjectFinished, Timestamp)> {

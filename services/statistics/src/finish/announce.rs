@@ -88,11 +88,16 @@ fn event(closing: Closing, mut errors: Vec<TaskError>) -> anyhow::Result<ObjectF
     })
 }
 
+/// Where the object and its result are read.
+pub(crate) fn location(object: ObjectId) -> String {
+    format!("/api/objects/{object}")
+}
+
 /// A result as it travels: whole if it is short, else where it is.
 fn travelling(object: ObjectId, result: String) -> anyhow::Result<ObjectResult> {
     if result.len() <= MAX_INLINE_RESULT_BYTES {
         let result: Json = result.parse().context("a gathered result is not JSON")?;
         return Ok(ObjectResult::Inline(result));
     }
-    Ok(ObjectResult::Stored { bytes: result.len() as u64, location: format!("/api/objects/{object}") })
+    Ok(ObjectResult::Stored { bytes: result.len() as u64, location: location(object) })
 }

@@ -11,8 +11,8 @@ use bus::events::ObjectId;
 use operations::Catalogue;
 use sqlx::SqliteConnection;
 
-pub(crate) use self::deadline::time_out;
 use self::splits::Split;
+pub(crate) use self::{announce::location, deadline::time_out};
 use crate::record::{
     Status, execute_rows,
     figures::{Deltas, ObjectState},

@@ -50,17 +50,19 @@ impl Split {
 }
 
 /// Counting the rows costs more than a running count would, for an object of thousands of parts that end one by
-/// one; but it cannot be wrong.
+/// one; but it cannot be wrong. The object comes last: grouping may copy each of its tasks' rows.
 const COMPLETE: &str = "
-    SELECT k.key, t.parts, count(CASE t.outcome WHEN 'succeeded' THEN 1 END) AS succeeded,
-           max(t.finish_round) > 0 OR EXISTS (SELECT 1 FROM split_failures WHERE object_id = o.id AND replayed) AS replayed,
-           max(t.finished_at) AS finished_at, NULL AS failure, o.operation, o.parameters, o.created_at, o.status,
+    SELECT c.key, c.parts, c.succeeded,
+           c.round > 0 OR EXISTS (SELECT 1 FROM split_failures WHERE object_id = o.id AND replayed) AS replayed,
+           c.finished_at, NULL AS failure, o.operation, o.parameters, o.created_at, o.status,
            o.parts AS known_parts, o.finished_at AS known_finished_at, o.duration, o.revision, o.error
-    FROM jsonb_each(?1) AS k
-    CROSS JOIN objects AS o ON o.id = k.value
-    CROSS JOIN tasks AS t ON t.object_id = k.value
-    GROUP BY k.key, t.parts
-    HAVING count(t.finished_at) = t.parts";
+    FROM (SELECT k.key, k.value AS object_id, t.parts, count(CASE t.outcome WHEN 'succeeded' THEN 1 END) AS succeeded,
+                 max(t.finish_round) AS round, max(t.finished_at) AS finished_at
+          FROM jsonb_each(?1) AS k
+          CROSS JOIN tasks AS t ON t.object_id = k.value
+          GROUP BY k.key, t.parts
+          HAVING count(t.finished_at) = t.parts) AS c
+    CROSS JOIN objects AS o ON o.id = c.object_id";
 
 const FAILED: &str = "
     SELECT k.key, NULL AS parts, 0 AS succeeded, f.replayed, f.failed_at AS finished_at, f.error AS failure, o.operation,

@@ -190,7 +190,7 @@ struct Task {
     finished_at: Option<Timestamp>,
     /// How long the attempt that ended it took, in milliseconds.
     duration_ms: Option<f64>,
-    /// Its partial result: only if it succeeded.
+    /// Its partial result: only if it succeeded, and if those of all tasks have at most 32 MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = answer::AnyJson, required = false)]
     result: Option<Box<RawValue>>,

@@ -29,7 +29,12 @@ pub(crate) struct Told {
 impl Item for Heard {
     fn read(message: &Message, max_event_bytes: usize) -> Result<Self, DecodeError> {
         let Received { envelope, event, .. } = decode_any(message, max_event_bytes)?;
-        let told = Told { envelope, routing_key: message.routing_key.clone(), data: data(message) };
+        let mut data = data(message);
+        if data.len() < message.body.len() / 2 {
+            // It is a piece of the body, and would keep all of that.
+            data = Bytes::copy_from_slice(&data);
+        }
+        let told = Told { envelope, routing_key: message.routing_key.clone(), data };
         Ok(Self { event, told: Arc::new(told) })
     }
 }

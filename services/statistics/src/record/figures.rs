@@ -100,6 +100,12 @@ impl Deltas {
         self.count_task(after, 1);
     }
 
+    /// So many tasks of an operation that this processor had started are not waited for any more.
+    pub(crate) fn given_up(&mut self, operation: &str, processor: &str, tasks: i64) {
+        entry(&mut self.operations, operation).tasks_in_progress -= tasks;
+        entry(&mut self.processors, processor).tasks_in_progress -= tasks;
+    }
+
     /// An object's row changed.
     pub(crate) fn object(&mut self, before: Option<ObjectState<'_>>, after: ObjectState<'_>) {
         if let Some(before) = before {

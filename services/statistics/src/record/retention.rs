@@ -12,7 +12,7 @@ use std::{
 use bus::events::ObjectId;
 use sqlx::SqliteConnection;
 
-use super::{Record, array, fetch_rows};
+use super::{Record, array, fetch_rows, figures::Deltas};
 
 /// Objects that go in one transaction, at most.
 const MAX_OBJECTS: i64 = 200;
@@ -51,8 +51,20 @@ const OBJECTS: &str = "
     DELETE FROM objects WHERE id IN (
         SELECT o.id FROM jsonb_each(?1) AS k CROSS JOIN objects AS o ON o.id = k.value LIMIT ?2)";
 
-/// Oldest first. An open object was not closed, and is never among them.
-const DUE: &str = "SELECT id FROM objects WHERE closed_at <= ?1 ORDER BY closed_at, id LIMIT ?2";
+/// Oldest first. An open object was not closed, and is never among them. One of which something was replayed has as long
+/// again for what comes of that.
+const DUE: &str = "
+    SELECT id FROM objects AS o WHERE closed_at <= ?1
+        AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE object_id = o.id AND state = 'replayed' AND settled_at > ?1)
+    ORDER BY closed_at, id LIMIT ?2";
+
+/// Tasks that never ended, of objects that are not buried yet: they are not in progress any more.
+const GIVEN_UP: &str = "
+    SELECT o.operation, t.started_by, count(*) FROM jsonb_each(?1) AS k
+    CROSS JOIN objects AS o ON o.id = k.value
+    CROSS JOIN tasks AS t ON t.object_id = k.value
+    WHERE t.started_at IS NOT NULL AND t.outcome IS NULL AND NOT EXISTS (SELECT 1 FROM pruned WHERE id = k.value)
+    GROUP BY 1, 2";
 
 const BURY: &str = "INSERT OR IGNORE INTO pruned SELECT value, ?2 FROM jsonb_each(?1)";
 
@@ -110,6 +122,11 @@ async fn prune(connection: &mut SqliteConnection, now: i64, due: i64, end: Insta
     let mut portion = Pruned::default();
     let ids: Vec<String> = sqlx::query_scalar(DUE).bind(due).bind(MAX_OBJECTS).fetch_all(&mut *connection).await?;
     if let Some(ids) = array(ids.iter())? {
+        let mut deltas = Deltas::default();
+        let given_up: Vec<(String, String, i64)> =
+            sqlx::query_as(GIVEN_UP).bind(&ids).fetch_all(&mut *connection).await?;
+        given_up.iter().for_each(|(operation, processor, tasks)| deltas.given_up(operation, processor, *tasks));
+        deltas.write(connection).await?;
         // From now on, whatever still comes about them is late, also if not all of them goes in this transaction.
         sqlx::query(BURY).bind(&ids).bind(now).execute(&mut *connection).await?;
         for sql in BELONGINGS {

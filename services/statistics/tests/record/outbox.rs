@@ -7,14 +7,14 @@ use std::{
 
 use bus::{
     PublishError,
-    events::{Event, EventId, ObjectFinished},
+    events::{Event, EventId, ObjectFinished, ObjectOutcome, ObjectResult},
 };
 use jiff::Timestamp;
 use statistics::{Announce, Outbox, record::ToReplay};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Fixture, Work, eventually, topology};
+use crate::support::{Fixture, Work, eventually, failing_part, topology};
 
 /// Remembers what it was given, and refuses what it is told to.
 #[derive(Clone, Default)]
@@ -27,6 +27,8 @@ struct State {
     replayed: Vec<(ToReplay, Timestamp)>,
     /// Whether no queue gets dead letters.
     unroutable: bool,
+    /// Whether results and long errors do not fit.
+    too_long: bool,
     refuse: HashSet<usize>,
     calls: usize,
 }
@@ -34,11 +36,20 @@ struct State {
 impl Announce for Remembers {
     async fn announce(&self, events: &[(ObjectFinished, Timestamp)]) -> Vec<Result<(), PublishError>> {
         let mut state = self.0.lock().unwrap();
-        let State { published, refuse, calls, .. } = &mut *state;
+        let State { published, refuse, calls, too_long, .. } = &mut *state;
         let publish = |(event, time): &(ObjectFinished, Timestamp)| {
             *calls += 1;
             if refuse.remove(calls) {
                 return Err(PublishError::Refused);
+            }
+            let is_long = match &event.outcome {
+                ObjectOutcome::Succeeded(result) => matches!(result, ObjectResult::Inline(_)),
+                ObjectOutcome::Failed(errors) | ObjectOutcome::TimedOut(errors) => {
+                    errors.len() > 1 || errors.iter().any(|error| error.error.chars().count() > 50)
+                }
+            };
+            if *too_long && is_long {
+                return Err(PublishError::TooLarge { bytes: 2, max: 1 });
             }
             published.push((event.id(), *time));
             Ok(())
@@ -161,6 +172,41 @@ async fn a_dead_letter_to_be_replayed_goes_as_it_was_once_confirmed_and_no_other
     assert_eq!((&dead.message, Some(&dead.queue)), (&letters[1].message, letters[1].queue.as_ref()));
     let settled_at = fixture.number("SELECT settled_at FROM dead_letters WHERE state = 'replayed'").await;
     assert_eq!(at.as_microsecond(), settled_at, "the same each time");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_can_never_be_a_message_again_holds_up_no_other() {
+    let fixture = Fixture::new().await;
+    let work = Work::nop(1.into(), 2);
+    let letters = [work.dead_task(0, 0, 2000), work.dead_task(1, 0, 2000)];
+    fixture.record.merge_dead_letters(&letters, &topology()).await.unwrap();
+    // Deeper than JSON is read.
+    let deep = format!(r#"{{"x":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+    assert_eq!(fixture.tamper("UPDATE dead_letters SET headers = ?1 WHERE number = 1", deep).await, 1);
+    for id in fixture.rows("SELECT id FROM dead_letters ORDER BY number").await {
+        fixture.record.replay_dead_letter(&id).await.unwrap();
+    }
+    let running = run(&fixture, &[]);
+    eventually("they are replayed, or given up", async || is_empty(&fixture).await).await;
+    assert_eq!(running.remembers.0.lock().unwrap().replayed.len(), 1);
+    let rows = fixture.rows("SELECT state || ': ' || coalesce(obstacle, '') FROM dead_letters ORDER BY number").await;
+    assert!(rows[0].starts_with("waiting: it cannot be written as a message"), "{rows:?}");
+    assert_eq!(rows[1], "replayed: ");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_too_long_to_travel_is_announced_shorter() {
+    let fixture = Fixture::new().await;
+    let words = Work::words("a b", 2);
+    fixture.record.merge(&words.life()).await.unwrap();
+    fixture.record.merge(&failing_part(&Work::words("a b", 2), 1)).await.unwrap();
+    let running = run(&fixture, &[]);
+    running.remembers.0.lock().unwrap().too_long = true;
+    running.news.notify_one();
+    eventually("they are announced", async || is_empty(&fixture).await).await;
+    assert_eq!(running.published().len(), 2);
     running.stop().await;
 }
 

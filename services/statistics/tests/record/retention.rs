@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     outbox,
-    support::{Execution, Fixture, Work, eventually, failing_part, now},
+    support::{Execution, Fixture, Work, eventually, failing_part, now, topology},
 };
 
 /// Microseconds.
@@ -124,6 +124,41 @@ async fn a_replay_that_succeeds_lets_the_time_begin_anew() {
     fixture.record.merge(&[replayed]).await.unwrap();
     assert_eq!(fixture.rows("SELECT status FROM objects").await, ["succeeded"]);
     assert!(fixture.number("SELECT closed_at FROM objects").await > first);
+}
+
+#[tokio::test]
+async fn what_is_replayed_has_as_long_again_for_what_comes_of_it() {
+    let fixture = Fixture::new().await;
+    let work = Work::words("a b", 2);
+    fixture.record.merge(&failing_part(&work, 1)).await.unwrap();
+    fixture.record.merge_dead_letters(&[work.dead_task(1, 0, 2000)], &topology()).await.unwrap();
+    let ids = fixture.rows("SELECT id FROM dead_letters").await;
+    fixture.record.replay_dead_letter(&ids[0]).await.unwrap();
+    let replayed_at = fixture.number("SELECT settled_at FROM dead_letters").await;
+    // Its time would be over, and it was replayed just before that.
+    fixture.tamper("UPDATE objects SET closed_at = closed_at - ?1", DAY.to_string()).await;
+    assert_eq!(fixture.record.prune(replayed_at + DAY - 1, DAY).await.unwrap().objects, 0);
+    assert_eq!(fixture.record.prune(replayed_at + DAY, DAY).await.unwrap().objects, 1);
+}
+
+#[tokio::test]
+async fn tasks_that_never_ended_are_not_in_progress_when_their_object_is_gone() {
+    let fixture = Fixture::new().await;
+    let (work, other) = (Work::words("a b", 2), Work::words("c", 1));
+    // Created, split and started, but not ended.
+    fixture.record.merge(&[&work.life()[..3], &work.life()[4..6], &other.life()[..3]].concat()).await.unwrap();
+    let in_progress = "SELECT sum(tasks_in_progress) FROM figures";
+    assert_eq!(fixture.number(in_progress).await, 3);
+    let closed = "UPDATE objects SET closed_at = 1, status = 'timed_out' WHERE id = ?1";
+    assert_eq!(fixture.tamper(closed, work.id.to_string()).await, 1);
+    let mut pruned = 0;
+    while pruned == 0 {
+        // However many transactions it takes, they are counted once.
+        pruned = fixture.record.prune_for(Duration::ZERO, now() + DAY, DAY).await.unwrap().objects;
+    }
+    assert_eq!(fixture.number("SELECT count(*) FROM tasks").await, 1);
+    assert_eq!(fixture.number(in_progress).await, 1);
+    assert_eq!(fixture.number("SELECT sum(tasks_in_progress) FROM processor_figures").await, 1);
 }
 
 /// Ten times as much as is kept goes through: after the first lives of what is kept, the file does not grow.

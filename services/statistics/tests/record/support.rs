@@ -59,6 +59,12 @@ impl Fixture {
         SqliteConnectOptions::new().filename(self.path()).read_only(true).connect().await.unwrap()
     }
 
+    /// Changes the file behind the record's back; how many rows.
+    pub async fn tamper(&self, sql: &'static str, with: impl Into<String>) -> u64 {
+        let mut writer = SqliteConnectOptions::new().filename(self.path()).connect().await.unwrap();
+        sqlx::query(sql).bind(with.into()).execute(&mut writer).await.unwrap().rows_affected()
+    }
+
     /// Each row that the statement gives, as the JSON that it makes of it.
     pub async fn rows(&self, sql: &'static str) -> Vec<String> {
         sqlx::query_scalar(sql).fetch_all(&mut self.reader().await).await.unwrap()

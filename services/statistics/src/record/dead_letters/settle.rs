@@ -113,8 +113,8 @@ impl Record {
         sqlx::query_as(crate::record::read::WAITING_BY_CAUSE).fetch_all(&self.readers).await
     }
 
-    /// The dead letter of this id as it is to be published again.
-    pub(crate) async fn to_replay(&self, id: &str) -> anyhow::Result<Option<ToReplay>> {
+    /// The dead letter of this id as it is to be published again, or why it can never be.
+    pub(crate) async fn to_replay(&self, id: &str) -> sqlx::Result<Option<anyhow::Result<ToReplay>>> {
         let row: Option<MessageRow> = sqlx::query_as(
             "SELECT queue, message_id, exchange, routing_key, correlation_id, type AS kind, app_id, sent_at, content_type,
                     headers, body
@@ -123,7 +123,7 @@ impl Record {
         .bind(id)
         .fetch_optional(&self.readers)
         .await?;
-        row.map(ToReplay::try_from).transpose()
+        Ok(row.map(ToReplay::try_from))
     }
 
     /// Takes back that a dead letter was to be published again: it cannot be, for this reason.

@@ -4,6 +4,9 @@ use bus::events::ObjectId;
 
 use crate::record::{Record, Status};
 
+/// Partial results of an object that are longer together are not read: all of them would be in memory. As much is gathered.
+const MAX_PARTIAL_BYTES: i64 = 32 << 20;
+
 /// An object with its tasks.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
 #[allow(missing_docs)]
@@ -95,9 +98,18 @@ impl Record {
         let Some(mut object) = found else {
             return Ok(None);
         };
+        let partial_bytes: i64 = sqlx::query_scalar(
+            "SELECT coalesce(sum(octet_length(result)), 0) FROM partials
+             WHERE object_id = ?1 AND parts = coalesce(?2, (SELECT max(parts) FROM tasks WHERE object_id = ?1))",
+        )
+        .bind(id.to_string())
+        .bind(object.parts)
+        .fetch_one(&mut *read)
+        .await?;
         object.tasks = sqlx::query_as(
             "SELECT t.parts, t.part, t.created_at, t.started_at, t.started_by, t.outcome, t.finish_round,
-                    t.finished_at, t.processor, t.attempt, t.duration, t.error, p.result
+                    t.finished_at, t.processor, t.attempt, t.duration, t.error,
+                    CASE WHEN ?3 THEN p.result END AS result
              FROM tasks AS t LEFT JOIN partials AS p USING (object_id, parts, part)
              WHERE t.object_id = ?1
                AND t.parts = coalesce(?2, (SELECT max(parts) FROM tasks WHERE object_id = ?1))
@@ -105,6 +117,7 @@ impl Record {
         )
         .bind(id.to_string())
         .bind(object.parts)
+        .bind(partial_bytes <= MAX_PARTIAL_BYTES)
         .fetch_all(&mut *read)
         .await?;
         object.dead_letters =
