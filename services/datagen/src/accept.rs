@@ -28,10 +28,14 @@ impl Door {
         let object = self.complete(identity, submission)?;
         let is_quick = object.data.as_str().len() <= self.known(&object.operation)?.quick_bytes();
         // Whoever must wait for this has room already, and the semaphore is never closed.
-        let _check = if is_quick { None } else { self.checks.acquire().await.ok() };
+        let check = if is_quick { None } else { Arc::clone(&self.checks).acquire_owned().await.ok() };
         let door = self.clone();
-        // Reading all of the data takes its time when it is megabytes.
-        compute(is_quick, move || door.check(&object).map(|()| object)).await.map_err(Problem::internal)?
+        // Reading all of the data takes its time when it is megabytes, and ends no sooner because the client has gone.
+        let checked = move || {
+            let _check = check;
+            door.check(object)
+        };
+        compute(is_quick, checked).await.map_err(Problem::internal)?
     }
 
     /// Decides what the submission left open.
@@ -77,12 +81,18 @@ impl Door {
         })
     }
 
-    /// Whether the operation would take the data.
-    fn check(&self, object: &Object) -> Result<(), Problem> {
+    /// The object, if the operation takes the data.
+    fn check(&self, mut object: Object) -> Result<Object, Problem> {
         let operation = self.known(&object.operation)?;
         let data = object.data.parse().map_err(|error| Problem::unprocessable(format!("data: {error}.")))?;
         operation
             .check(&data, &object.parameters)
-            .map_err(|error| Problem::unprocessable(format!("{}: {error}.", object.operation)))
+            .map_err(|error| Problem::unprocessable(format!("{}: {error}.", object.operation)))?;
+        // As it goes to the tasks, if that is longer, such as 1e15: or it might fit as it came, and its tasks not.
+        let written = Json::of(&data).map_err(Problem::internal)?;
+        if written.as_str().len() > object.data.as_str().len() {
+            object.data = written;
+        }
+        Ok(object)
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Door {
     pub(crate) catalogue: Catalogue,
     pub(crate) config: Config,
     pub(crate) backlog: Backlog,
-    pub(crate) checks: Semaphore,
+    pub(crate) checks: Arc<Semaphore>,
     pub(crate) room: Room,
     /// Cancelled when this service stops: nobody is to wait, or to send, any longer.
     pub(crate) stopping: CancellationToken,
@@ -59,7 +59,7 @@ impl Door {
     pub(crate) fn new(bus: Bus, catalogue: Catalogue, config: Config) -> anyhow::Result<Self> {
         let operations = catalogue.names().map(str::parse).collect::<Result<Vec<_>, _>>()?;
         let backlog = Backlog::new(config.max_backlog, bus.topology(), &operations);
-        let (checks, room, stopping) = (Semaphore::new(CHECKS), Room::default(), CancellationToken::new());
+        let (checks, room, stopping) = (Arc::new(Semaphore::new(CHECKS)), Room::default(), CancellationToken::new());
         Ok(Self { bus, catalogue, config, backlog, checks, room, stopping })
     }
 }

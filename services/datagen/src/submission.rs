@@ -159,6 +159,11 @@ mod tests {
             assert_eq!(problem.status().as_u16(), status, "{body}");
             assert!(problem.detail().contains(told), "{body}: {}", problem.detail());
         }
+        for (levels, is_allowed) in [(63, true), (64, false), (125, false)] {
+            let body = format!(r#"{{"parameters":{{"a":{}{}}}}}"#, "[".repeat(levels), "]".repeat(levels));
+            let submission = read("application/json", &body);
+            assert_eq!(submission.is_ok(), is_allowed, "{levels}: {submission:?}");
+        }
         let body = format!(r#"{{"parameters":{{"a":"{}"}}}}"#, "x".repeat(16 * 1024));
         let problem = read("application/json", &body).unwrap_err();
         assert_eq!(problem.status(), 422);

@@ -45,11 +45,10 @@ impl Handle<TaskCreated> for OnTaskCreated {
             let ended = Ended { attempt, duration: began.elapsed(), cause: &envelope };
             self.tell(executed, ended).await
         };
-        // The start is on its way while the task is executed, and confirmed before the task is acknowledged.
-        match tokio::try_join!(started, ended) {
-            Ok(((), outcome)) => outcome,
-            Err(error) => Outcome::Unavailable(error.to_string()),
-        }
+        // The start is on its way while the task is executed, and confirmed before the task is acknowledged. If it is not,
+        // the execution ends even so: begun again, it would run beside itself.
+        let (started, ended) = tokio::join!(started, ended);
+        started.and(ended).unwrap_or_else(|error| Outcome::Unavailable(error.to_string()))
     }
 }
 

@@ -99,7 +99,7 @@ pub(super) struct Answers {
     lines: mpsc::UnboundedSender<Bytes>,
     /// Bytes that were said and not read.
     unread: Arc<AtomicUsize>,
-    /// Lines that are accepted, and not said to be: they follow one another.
+    /// Lines that are accepted, and not said to be: none between them was refused.
     unsaid: Option<[u64; 2]>,
     accepted: u64,
     refused: u64,
@@ -134,7 +134,7 @@ impl Answers {
             return;
         }
         let lines = [run.first, run.next_line() - 1];
-        let Run { first, ids } = run;
+        let ids = run.ids;
         if self.unread.load(Ordering::Relaxed) <= MAX_BYTES_WITH_IDS {
             self.say_unsaid();
             self.accepted += ids.len() as u64;
@@ -142,11 +142,9 @@ impl Answers {
             return;
         }
         match &mut self.unsaid {
-            Some([_, last]) if *last + 1 == first => *last += ids.len() as u64,
-            _ => {
-                self.say_unsaid();
-                self.unsaid = Some(lines);
-            }
+            // Lines in between were blank: of one that is refused is told, and of all before it.
+            Some([_, last]) => *last = lines[1],
+            None => self.unsaid = Some(lines),
         }
         self.accepted += ids.len() as u64;
     }
