@@ -36,7 +36,23 @@ impl Format {
     /// # Errors
     /// If standard output takes no more.
     pub fn print(self, answer: &Value, shown: impl FnOnce(&Value) -> String) -> io::Result<()> {
-        print(&if self.json { document(answer) } else { shown(answer) })
+        print(&self.written(answer, shown))
+    }
+
+    /// An answer as it is printed.
+    pub fn written(self, answer: &Value, shown: impl FnOnce(&Value) -> String) -> String {
+        if self.json { document(answer) } else { shown(answer) }
+    }
+}
+
+/// Prints what has been done. Whoever reads may have read enough, such as `head`: what else there is to do is done even so.
+///
+/// # Errors
+/// If standard output takes no more for another reason.
+pub fn report(text: &str) -> io::Result<()> {
+    match print(text) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
     }
 }
 

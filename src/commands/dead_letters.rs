@@ -171,8 +171,8 @@ async fn settle(client: &Client, which: Which, format: Format, deed: &Deed) -> R
     for id in &which.ids {
         let answer = client.ask(deed.method.clone(), &format!("{}{}", path_of(id), deed.path), &[], None).await;
         match answer {
-            Ok(answer) if format.json => output::print(&format!("{}\n", output::compact(&answer)))?,
-            Ok(_) => output::print(&format!("{id} is {}\n", deed.done))?,
+            Ok(answer) if format.json => output::report(&format!("{}\n", output::compact(&answer)))?,
+            Ok(_) => output::report(&format!("{id} is {}\n", deed.done))?,
             // Whoever is not there now will not be for the next one either.
             Err(error) if error.may_pass() => return Err(error.into()),
             Err(error) => {

@@ -87,7 +87,8 @@ pub async fn finished(client: &Client, id: &str, timeout: Option<Patience>, is_k
     let progress = Progress::of_waiting(&format!("waiting for {id}"));
     let longest = if progress.is_watched() { WATCHED_WAIT } else { WAIT };
     let end = timeout.map(|timeout| Instant::now() + timeout.duration());
-    let mut seen_at = Instant::now();
+    let began = Instant::now();
+    let mut away_since = None;
     // Soon it shows whether there is such an object.
     let mut wait = timeout.map_or(FIRST_WAIT, |timeout| timeout.duration().min(FIRST_WAIT));
     let mut answered = is_known;
@@ -97,13 +98,20 @@ pub async fn finished(client: &Client, id: &str, timeout: Option<Patience>, is_k
             Ok(object) if is_finished(&object) => return Ok(object),
             Ok(object) => {
                 progress.show(0, &state(&object));
-                (seen_at, answered) = (Instant::now(), true);
+                answered = true;
                 None
             }
-            Err(ClientError::Missing(_)) if is_known && seen_at.elapsed() < MAX_LAG => None,
-            Err(error) if error.may_pass() && answered && seen_at.elapsed() < OUTAGE => Some(error),
+            Err(ClientError::Missing(_)) if is_known && began.elapsed() < MAX_LAG => None,
+            Err(error)
+                if error.may_pass() && answered && away_since.get_or_insert_with(Instant::now).elapsed() < OUTAGE =>
+            {
+                Some(error)
+            }
             Err(error) => return Err(error.into()),
         };
+        if error.is_none() {
+            away_since = None;
+        }
         let left = end.map_or(longest, |end| end.saturating_duration_since(Instant::now()));
         if left.is_zero() {
             return Err(match error {
@@ -210,7 +218,8 @@ fn named(object: &Value) -> String {
 pub fn print(object: &Value, format: Format) -> Result<ExitCode, Failure> {
     let has_succeeded = object["status"] == "succeeded";
     if has_succeeded || format.json {
-        format.print(object, |object| fitted(&object["result"], output::width().unwrap_or(USUAL_WIDTH)))?;
+        let shown = |object: &Value| fitted(&object["result"], output::width().unwrap_or(USUAL_WIDTH));
+        output::report(&format.written(object, shown))?;
     }
     if has_succeeded {
         return Ok(ExitCode::SUCCESS);

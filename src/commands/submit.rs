@@ -177,7 +177,7 @@ pub async fn run(arguments: Submit) -> Result<ExitCode, Failure> {
         None => arguments.output.print(&accepted, |_| format!("{}\n", output::one_line(id)))?,
         Some(wait) => {
             if !arguments.output.json {
-                output::print(&format!("{}\n", output::one_line(id)))?;
+                output::report(&format!("{}\n", output::one_line(id)))?;
             }
             let timeout = if let Wait::AtMost(patience) = wait { Some(patience) } else { None };
             return result::print(&result::finished(&client, id, timeout, true).await?, arguments.output);

@@ -100,7 +100,7 @@ pub(super) async fn submit(
     }
     let Upload { progress, accepted, refused, settled, .. } = upload;
     drop(progress);
-    output::print(&if format.json {
+    output::report(&if format.json {
         compact(&json!({"done": true, "accepted": accepted, "refused": refused, "lines": settled})) + "\n"
     } else {
         let [accepted, refused, lines] = [accepted, refused, settled].map(|count| number(&count.into()));
@@ -127,7 +127,10 @@ impl Upload<'_> {
                 Err(error @ ClientError::Unreachable { .. }) if !self.was_there => return Err(error.into()),
                 Err(error) if error.may_pass() => (error.to_string(), error.pause().unwrap_or(RETRY)),
                 Err(error) if self.settled == 0 && before == 0 => return Err(error.into()),
-                Err(error) => return Err(self.ended(EXIT_NO, &error.to_string())),
+                Err(error) => {
+                    self.tell(chunk, &fates)?;
+                    return Err(self.ended(EXIT_NO, &error.to_string()));
+                }
             };
             self.was_there = true;
             if fates.iter().flatten().count() > before {
@@ -217,7 +220,7 @@ impl Upload<'_> {
             }
         }
         if !text.is_empty() {
-            output::print(&text)?;
+            output::report(&text)?;
         }
         Ok(())
     }
