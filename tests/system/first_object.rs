@@ -142,6 +142,10 @@ async fn the_figures_are_told_to_people_too(options: Options) {
         if told { Ok(()) } else { Err(format!("{lines:#?}")) }
     })
     .await;
-    let lines = system.process("processor-0").lines();
-    assert!(lines.iter().any(|line| line.contains("processed part 3 of 3")), "{lines:#?}");
+    testkit::eventually(async || {
+        let lines = system.process("processor-0").lines();
+        let told = lines.iter().any(|line| line.contains("processed part 3 of 3"));
+        if told { Ok(()) } else { Err(format!("{lines:#?}")) }
+    })
+    .await;
 }

@@ -31,7 +31,7 @@ async fn begun_by(system: &System, id: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_processor_that_freezes_in_the_middle_of_a_task_is_missed_and_another_one_does_it() {
     const NEIGHBOURS: usize = 6;
-    let options = Options::on(shared_broker_url()).processors(2).set("PROCESS_TIME", "2s").set("CONCURRENCY", 4);
+    let options = Options::on(shared_broker_url()).processors(2).set("PROCESS_TIME", "8s").set("CONCURRENCY", 4);
     let mut system = System::start(options).await.unwrap();
     let one_task = json!({"operation": "plusone", "data": [1], "tasks": 1});
     let id = system.submit(&one_task).await.unwrap()["id"].as_str().unwrap().to_owned();

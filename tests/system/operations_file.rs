@@ -160,12 +160,12 @@ async fn a_command_that_fails_is_tried_again_or_set_aside_and_can_be_replayed(op
 
 async fn a_command_that_takes_too_long_is_a_task_that_timed_out(options: Options) {
     let (folder, file) = scripts(&[("endless", "echo $$ >>ids; sleep 1000 & echo $! >>ids; wait")]);
-    let options = options.set("OPERATIONS_FILE", file.display()).set("TASK_TIMEOUT", "500ms").set("MAX_ATTEMPTS", 2);
+    let options = options.set("OPERATIONS_FILE", file.display()).set("TASK_TIMEOUT", "5s").set("MAX_ATTEMPTS", 2);
     let system = System::start(options).await.unwrap();
     let object = finished(&system, &json!({"operation": "endless", "data": 1})).await;
     assert_eq!(object["status"], "failed", "{object}");
     let told = object["errors"][0]["error"].as_str().unwrap();
-    assert_eq!(told, "attempts used up (2): it took longer than 500ms (TASK_TIMEOUT)");
+    assert_eq!(told, "attempts used up (2): it took longer than 5s (TASK_TIMEOUT)");
     all_ended(&started(&folder.path().join("ids"), 4).await).await;
 }
 

@@ -245,11 +245,12 @@ pub fn data(message: &Message) -> Bytes {
 
 fn parse<E: crate::CloudEvent>(body: &[u8]) -> Result<E, DecodeError> {
     let invalid = |reason: String| DecodeError::InvalidBody { kind: E::TYPE.to_owned(), reason };
-    // serde would take an array, too, by the order of the fields.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(invalid("a JSON object is expected".to_owned()));
-    }
     let event: E = serde_json::from_slice(body).map_err(|error| invalid(error.to_string()))?;
+    // serde takes an array for an object, by the order of its fields.
+    let is_array = |json: &[u8]| json.trim_ascii_start().first() == Some(&b'[');
+    if is_array(body) && !serde_json::to_vec(&event).is_ok_and(|json| is_array(&json)) {
+        return Err(invalid("a JSON object is expected, not an array".to_owned()));
+    }
     event.validate().map_err(|InvalidEvent(reason)| invalid(reason))?;
     Ok(event)
 }

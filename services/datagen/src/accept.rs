@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bus::events::{Json, Milliseconds, Object, OperationName};
+use bus::events::{Json, Milliseconds, Object, ObjectCreated, OperationName};
 use chassis::{http::Problem, work::compute};
 use operations::Operation;
 use rand::SeedableRng;
@@ -12,6 +12,7 @@ use crate::{
     door::Door,
     generate,
     identity::Identity,
+    publish::too_large,
     submission::{DEFAULT_OPERATION, Submission},
 };
 
@@ -81,18 +82,20 @@ impl Door {
         })
     }
 
-    /// The object, if the operation takes the data.
-    fn check(&self, mut object: Object) -> Result<Object, Problem> {
+    /// The object, if the operation takes the data, and the bus what its tasks have of it.
+    fn check(&self, object: Object) -> Result<Object, Problem> {
         let operation = self.known(&object.operation)?;
         let data = object.data.parse().map_err(|error| Problem::unprocessable(format!("data: {error}.")))?;
         operation
             .check(&data, &object.parameters)
             .map_err(|error| Problem::unprocessable(format!("{}: {error}.", object.operation)))?;
-        // As it goes to the tasks, if that is longer, such as 1e15: or it might fit as it came, and its tasks not.
+        // Tasks have the data as it is written here, which may be longer than it came: 1e15 has sixteen digits then.
         let written = Json::of(&data).map_err(Problem::internal)?;
-        if written.as_str().len() > object.data.as_str().len() {
-            object.data = written;
+        if written.as_str().len() <= object.data.as_str().len() {
+            return Ok(object);
         }
-        Ok(object)
+        let event = ObjectCreated { object: Object { data: written, ..object } };
+        self.bus.encode(&event, event.object.created_at, None).map_err(|error| too_large(&error))?;
+        Ok(Object { data: object.data, ..event.object })
     }
 }

@@ -36,8 +36,8 @@ impl Handle<TaskCreated> for OnTaskCreated {
             return Outcome::Reject(Failure::new(Cause::Rejected, reason));
         }
         let attempt = self.attempt(&task, attempt);
-        let started = TaskStarted(attempt.clone());
-        let started = self.bus.publish(&started, Some(&envelope), PATIENCE);
+        let start = TaskStarted(attempt.clone());
+        let started = self.bus.publish(&start, Some(&envelope), PATIENCE);
         let ended = async {
             let began = Instant::now();
             let executed = self.executor.execute(&self.operation, task, &attempt).await;
@@ -47,7 +47,10 @@ impl Handle<TaskCreated> for OnTaskCreated {
         };
         // The start is on its way while the task is executed, and confirmed before the task is acknowledged. If it is not,
         // the execution ends even so: begun again, it would run beside itself.
-        let (started, ended) = tokio::join!(started, ended);
+        let (mut started, ended) = tokio::join!(started, ended);
+        if started.is_err() && ended.is_ok() {
+            started = self.bus.publish(&start, Some(&envelope), PATIENCE).await;
+        }
         started.and(ended).unwrap_or_else(|error| Outcome::Unavailable(error.to_string()))
     }
 }

@@ -143,9 +143,17 @@ impl Writer {
             (messages.clone().count(), messages.map(|message| message.body.len()).sum())
         };
         let (mut messages, mut bytes) = size(&round.calls);
+        let mut from_outside = has_room;
         while messages < MAX_GROUP_MESSAGES && bytes < MAX_GROUP_BYTES {
-            let from_outside = || if has_room { self.calls.try_recv().ok() } else { None };
-            let Some(call) = self.passed_on.try_recv().ok().or_else(from_outside) else { break };
+            // In turn, so that neither holds up the other.
+            let call = match from_outside {
+                true => self.calls.try_recv().or_else(|_| self.passed_on.try_recv()),
+                false => {
+                    self.passed_on.try_recv().or_else(|empty| if has_room { self.calls.try_recv() } else { Err(empty) })
+                }
+            };
+            from_outside = has_room && !from_outside;
+            let Ok(call) = call else { break };
             let (more, longer) = size(std::slice::from_ref(&call));
             (messages, bytes) = (messages + more, bytes + longer);
             round.calls.push(call);

@@ -250,6 +250,8 @@ pub async fn case_08_an_event_whose_consumer_died_is_given_to_the_next_one<S: Su
 
 /// Works quickly at first, and only waits for what came of it; then does not work at all until it is let.
 struct Tires {
+    /// So many are done at once: a machine that is busy when the first one comes is no measure.
+    warm_up: AtomicUsize,
     quick: AtomicUsize,
     waiting: AtomicUsize,
     confirmed: Semaphore,
@@ -259,6 +261,9 @@ struct Tires {
 
 impl Handle<ObjectCreated> for Tires {
     async fn handle(&self, _: Received<ObjectCreated>, slot: bus::Slot) -> Outcome {
+        if self.warm_up.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return Outcome::Done;
+        }
         if self.quick.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
             drop(slot);
             self.waiting.fetch_add(1, Ordering::SeqCst);
@@ -272,11 +277,14 @@ impl Handle<ObjectCreated> for Tires {
 }
 
 pub async fn case_07_a_consumer_has_more_in_hand_while_it_is_quick_and_gives_it_away_when_it_is_not<S: Subject>() {
+    const OBJECTS: usize = 300;
+    const WARM_UP: usize = 100;
     const QUICK: usize = 40;
     const PREFETCH: u16 = 2;
     let subject = S::fresh().await;
     let bus = bus(&subject);
     let handler = Arc::new(Tires {
+        warm_up: AtomicUsize::new(WARM_UP),
         quick: AtomicUsize::new(QUICK),
         waiting: AtomicUsize::new(0),
         confirmed: Semaphore::new(0),
@@ -285,7 +293,7 @@ pub async fn case_07_a_consumer_has_more_in_hand_while_it_is_quick_and_gives_it_
     });
     let queue = WorkQueue { slots: bus::Slots::new(1), prefetch: PREFETCH, burst: 50, ..distributors(&bus) };
     let running = Running::start(&bus, queue, &handler);
-    submit(&bus, 200).await;
+    submit(&bus, OBJECTS).await;
     eventually(async || match (handler.waiting.load(Ordering::SeqCst), handler.tired.load(Ordering::SeqCst)) {
         (QUICK, 1) => Ok(()),
         other => Err(format!("{other:?} are in hand")),
@@ -296,10 +304,10 @@ pub async fn case_07_a_consumer_has_more_in_hand_while_it_is_quick_and_gives_it_
     let transport = subject.transport();
     let mut others = transport.subscribe(Source::Shared(bus.topology().distributor()), 500);
     let mut given = BTreeSet::new();
-    while given.len() < 200 - QUICK - usize::from(PREFETCH) {
+    while given.len() < OBJECTS - WARM_UP - QUICK - usize::from(PREFETCH) {
         given.insert(next(&mut *others).await.message.id);
     }
     assert_eq!(handler.tired.load(Ordering::SeqCst), 1, "there is one slot");
-    handler.rested.add_permits(200);
+    handler.rested.add_permits(OBJECTS);
     running.end().await;
 }

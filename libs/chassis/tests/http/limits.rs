@@ -56,14 +56,15 @@ async fn a_body_that_dribbles_is_a_408() {
 
 #[tokio::test]
 async fn a_body_that_is_read_in_pieces_takes_as_long_as_there_is_progress() {
-    const PIECES: u32 = 10;
-    let limits = Limits { body_stall: SOON, body_timeout: SHORT, ..Limits::default() };
+    const PIECES: u32 = 30;
+    const LIMIT: Duration = Duration::from_secs(2);
+    let limits = Limits { body_stall: SOON, body_timeout: LIMIT, ..Limits::default() };
     let server = Server::start(echo(), limits).await;
     for (path, status) in [("/pieces", "200"), ("/pieces/without-progress", "408")] {
         let mut client = server.connect().await;
         let head = format!("POST {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {PIECES}\r\n\r\n");
         client.send(&head).await;
-        let mut ticks = tokio::time::interval(SHORT / 4);
+        let mut ticks = tokio::time::interval(LIMIT / 20);
         for _ in 0..PIECES {
             ticks.tick().await;
             client.send("x").await;

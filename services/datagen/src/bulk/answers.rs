@@ -142,11 +142,16 @@ impl Answers {
             return;
         }
         match &mut self.unsaid {
-            // Lines in between were blank: of one that is refused is told, and of all before it.
+            // Lines in between were blank: of one that is refused or not taken is told, and of all before it.
             Some([_, last]) => *last = lines[1],
             None => self.unsaid = Some(lines),
         }
         self.accepted += ids.len() as u64;
+    }
+
+    /// A line was not taken: what is accepted behind it is told of apart.
+    pub(super) fn skipped(&mut self) {
+        self.say_unsaid();
     }
 
     pub(super) fn refused(&mut self, line: u64, error: Problem) {
@@ -245,6 +250,29 @@ mod tests {
             json!({"accepted": window * WINDOW, "lines": [1 + (window - 1) * WINDOW, window * WINDOW]})
         );
         assert_eq!(lines[1]["ids"].as_array().unwrap().len() as u64, WINDOW);
+    }
+
+    #[test]
+    fn blank_lines_make_nothing_longer_that_nobody_reads_and_a_line_that_was_not_taken_is_told_apart() {
+        let (mut answers, said) = Answers::new();
+        let mut line = 1;
+        while answers.unsaid.is_none() {
+            answers.accepted(run(line));
+            line += WINDOW + 1;
+        }
+        let (first, unread) = (line - WINDOW - 1, answers.unread.load(Ordering::Relaxed));
+        for _ in 0..1000 {
+            answers.accepted(run(line));
+            line += WINDOW + 1;
+        }
+        assert_eq!(answers.unread.load(Ordering::Relaxed), unread);
+        answers.skipped();
+        answers.accepted(run(line + 1));
+        answers.ended(Ok(()), line + WINDOW);
+        let lines = read(said);
+        let [.., before, behind, _done] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!(before["lines"], json!([first, line - 2]));
+        assert_eq!(behind["lines"], json!([line + 1, line + WINDOW]));
     }
 
     #[test]

@@ -226,6 +226,8 @@ fn tell(lines: Vec<(u64, Fate)>, results: Vec<Result<(), PublishError>>, answers
                     run.ids.push(id);
                 }
                 failed => {
+                    answers.accepted(std::mem::take(&mut run));
+                    answers.skipped();
                     let error = failed.and_then(Result::err).unwrap_or(PublishError::Closed);
                     first_failed.get_or_insert((line, error));
                 }

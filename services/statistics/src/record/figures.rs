@@ -100,10 +100,10 @@ impl Deltas {
         self.count_task(after, 1);
     }
 
-    /// So many tasks of an operation that this processor had started are not waited for any more.
-    pub(crate) fn given_up(&mut self, operation: &str, processor: &str, tasks: i64) {
-        entry(&mut self.operations, operation).tasks_in_progress -= tasks;
-        entry(&mut self.processors, processor).tasks_in_progress -= tasks;
+    /// A task that this processor had started is not waited for any more.
+    pub(crate) fn given_up(&mut self, operation: &str, processor: &str) {
+        entry(&mut self.operations, operation).tasks_in_progress -= 1;
+        entry(&mut self.processors, processor).tasks_in_progress -= 1;
     }
 
     /// An object's row changed.

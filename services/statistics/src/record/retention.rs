@@ -21,14 +21,21 @@ const MAX_ROWS: u64 = 100;
 /// A transaction deletes no more when it has taken so long: batches of events wait for it.
 const MAX_TIME: Duration = Duration::from_millis(50);
 
-/// What belongs to objects and goes before them: each deletes at most `?2` rows of the objects in the JSON array `?1`.
-const BELONGINGS: [&str; 4] = [
-    "DELETE FROM partials WHERE (object_id, parts, part) IN (
+/// Their partial results: at most `?2` of the objects in the JSON array `?1`, as each of those that follow.
+const PARTIALS: &str = "
+    DELETE FROM partials WHERE (object_id, parts, part) IN (
         SELECT p.object_id, p.parts, p.part FROM jsonb_each(?1) AS k
-        CROSS JOIN partials AS p ON p.object_id = k.value LIMIT ?2)",
-    "DELETE FROM tasks WHERE (object_id, parts, part) IN (
+        CROSS JOIN partials AS p ON p.object_id = k.value LIMIT ?2)";
+
+/// Their tasks; of each, who has it in progress.
+const TASKS: &str = "
+    DELETE FROM tasks WHERE (object_id, parts, part) IN (
         SELECT t.object_id, t.parts, t.part FROM jsonb_each(?1) AS k
-        CROSS JOIN tasks AS t ON t.object_id = k.value LIMIT ?2)",
+        CROSS JOIN tasks AS t ON t.object_id = k.value LIMIT ?2)
+    RETURNING operation, iif(started_at IS NOT NULL AND outcome IS NULL, started_by, NULL)";
+
+/// What else goes before them.
+const BELONGINGS: [&str; 2] = [
     "DELETE FROM split_failures WHERE object_id IN (
         SELECT f.object_id FROM jsonb_each(?1) AS k
         CROSS JOIN split_failures AS f ON f.object_id = k.value LIMIT ?2)",
@@ -52,19 +59,12 @@ const OBJECTS: &str = "
         SELECT o.id FROM jsonb_each(?1) AS k CROSS JOIN objects AS o ON o.id = k.value LIMIT ?2)";
 
 /// Oldest first. An open object was not closed, and is never among them. One of which something was replayed has as long
-/// again for what comes of that.
+/// again for what comes of that, unless it is buried already.
 const DUE: &str = "
-    SELECT id FROM objects AS o WHERE closed_at <= ?1
-        AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE object_id = o.id AND state = 'replayed' AND settled_at > ?1)
+    SELECT id FROM objects AS o WHERE closed_at <= ?1 AND (
+        EXISTS (SELECT 1 FROM pruned WHERE id = o.id)
+        OR NOT EXISTS (SELECT 1 FROM dead_letters WHERE object_id = o.id AND state = 'replayed' AND settled_at > ?1))
     ORDER BY closed_at, id LIMIT ?2";
-
-/// Tasks that never ended, of objects that are not buried yet: they are not in progress any more.
-const GIVEN_UP: &str = "
-    SELECT o.operation, t.started_by, count(*) FROM jsonb_each(?1) AS k
-    CROSS JOIN objects AS o ON o.id = k.value
-    CROSS JOIN tasks AS t ON t.object_id = k.value
-    WHERE t.started_at IS NOT NULL AND t.outcome IS NULL AND NOT EXISTS (SELECT 1 FROM pruned WHERE id = k.value)
-    GROUP BY 1, 2";
 
 const BURY: &str = "INSERT OR IGNORE INTO pruned SELECT value, ?2 FROM jsonb_each(?1)";
 
@@ -122,18 +122,10 @@ async fn prune(connection: &mut SqliteConnection, now: i64, due: i64, end: Insta
     let mut portion = Pruned::default();
     let ids: Vec<String> = sqlx::query_scalar(DUE).bind(due).bind(MAX_OBJECTS).fetch_all(&mut *connection).await?;
     if let Some(ids) = array(ids.iter())? {
-        let mut deltas = Deltas::default();
-        let given_up: Vec<(String, String, i64)> =
-            sqlx::query_as(GIVEN_UP).bind(&ids).fetch_all(&mut *connection).await?;
-        given_up.iter().for_each(|(operation, processor, tasks)| deltas.given_up(operation, processor, *tasks));
-        deltas.write(connection).await?;
         // From now on, whatever still comes about them is late, also if not all of them goes in this transaction.
         sqlx::query(BURY).bind(&ids).bind(now).execute(&mut *connection).await?;
-        for sql in BELONGINGS {
-            let all_gone = delete(connection, sql, &ids, end).await?.1;
-            if !all_gone {
-                return Ok(Pruned { more: true, ..portion });
-            }
+        if !belongings(connection, &ids, end).await? {
+            return Ok(Pruned { more: true, ..portion });
         }
         let (objects, all_gone) = delete(connection, OBJECTS, &ids, end).await?;
         portion.objects = objects;
@@ -146,6 +138,39 @@ async fn prune(connection: &mut SqliteConnection, now: i64, due: i64, end: Insta
     let settled = sqlx::query(SETTLED).bind(due).bind(MAX_OBJECTS).execute(connection).await?;
     portion.more |= settled.rows_affected() == MAX_OBJECTS as u64;
     Ok(portion)
+}
+
+/// Deletes what belongs to objects; whether all of it went.
+async fn belongings(connection: &mut SqliteConnection, ids: &str, end: Instant) -> sqlx::Result<bool> {
+    if !delete(connection, PARTIALS, ids, end).await?.1 || !tasks(connection, ids, end).await? {
+        return Ok(false);
+    }
+    for sql in BELONGINGS {
+        if !delete(connection, sql, ids, end).await?.1 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Deletes tasks; whether all went. One that never ended is not in progress any more.
+async fn tasks(connection: &mut SqliteConnection, ids: &str, end: Instant) -> sqlx::Result<bool> {
+    let mut deltas = Deltas::default();
+    let all_gone = loop {
+        let query = sqlx::query_as(TASKS).bind(ids).bind(MAX_ROWS as i64);
+        let gone: Vec<(String, Option<String>)> = query.fetch_all(&mut *connection).await?;
+        for (operation, processor) in &gone {
+            processor.iter().for_each(|processor| deltas.given_up(operation, processor));
+        }
+        if (gone.len() as u64) < MAX_ROWS {
+            break true;
+        }
+        if Instant::now() >= end {
+            break false;
+        }
+    };
+    deltas.write(connection).await?;
+    Ok(all_gone)
 }
 
 /// Repeats a statement until it has nothing more to delete, or the time is over. How many rows went, and whether all did.

@@ -163,10 +163,11 @@ async fn an_object_that_nobody_finishes_times_out_at_its_deadline() {
 
 #[tokio::test]
 async fn what_was_finished_while_nobody_looked_is_not_judged_before_it_is_known() {
+    const DEADLINE: Duration = Duration::from_secs(5);
     let system = OnABus::new();
     let work = Work::words("a b", 2);
     let first = system.start().await;
-    system.create(&work, Duration::from_millis(200)).await;
+    system.create(&work, DEADLINE).await;
     system.has_status("open").await;
     first.stop().await;
     // A fence takes a second at least.
@@ -174,7 +175,7 @@ async fn what_was_finished_while_nobody_looked_is_not_judged_before_it_is_known(
     for part in 0..2 {
         system.finish(&work, part, &Execution::ok()).await;
     }
-    let due = std::time::Instant::now() + Duration::from_millis(300);
+    let due = std::time::Instant::now() + DEADLINE;
     eventually("it is due", async || std::time::Instant::now() >= due).await;
     let second = system.start().await;
     system.has_status("succeeded").await;
