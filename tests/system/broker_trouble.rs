@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use crate::kit::{figure, stopped_with_empty_queues};
 
 /// In which a refusal must have come: the five seconds that the door waits for the bus, and some for a slow machine.
-const IN_TIME: Duration = Duration::from_secs(30);
+const IN_TIME: Duration = Duration::from_secs(10);
 /// How long the trouble lasts, at least: longer than three heartbeats, and than a window of publishes is waited for.
 const TROUBLE: Duration = Duration::from_secs(40);
 /// Until everything goes on: the longest wait before a connection is tried again, and some for a slow machine.

@@ -9,7 +9,7 @@ use tokio::{process::Command, time::timeout};
 use crate::kit::{all_finished, figure, stopped_with_empty_queues};
 
 /// How soon a process ends that cannot run, or was told to stop: generous, as machines are slow at times.
-const ENDS_WITHIN: Duration = Duration::from_secs(60);
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// An `ebs` with files in `folder` and a port of its own.
 fn ebs(folder: &Path, arguments: &[&str]) -> Command {

@@ -11,18 +11,12 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{
-    process::Command,
-    time::{Instant, sleep},
-};
+use tokio::process::Command;
 
 use crate::{Process, Signal, eventually_within, service_binary, unique_name};
 
 /// How long a request may take; longer than the longest wait.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
-/// How long the door may say that it cannot now, and when it is asked again.
-const DOOR_PATIENCE: Duration = Duration::from_secs(60);
-const DOOR_PAUSE: Duration = Duration::from_millis(250);
 /// How long a service may take to be ready.
 const READY_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -363,22 +357,13 @@ impl System {
         serde_json::from_str(&text).with_context(|| format!("GET {path}: {text}"))
     }
 
-    /// `POST /api/objects` at the front door with a JSON body: the object of a 201. As clients do, it tries again for a minute
-    /// when the door says 503.
+    /// `POST /api/objects` at the front door with a JSON body: the object of a 201.
     pub async fn submit(&self, body: &Value) -> anyhow::Result<Value> {
-        let (key, give_up) = (unique_name(), Instant::now() + DOOR_PATIENCE);
-        loop {
-            let request = self.client.post(self.url_of("datagen", "/api/objects")).header("idempotency-key", &key);
-            let answer = request.json(body).send().await?;
-            let status = answer.status().as_u16();
-            let text = answer.text().await?;
-            if status == 503 && Instant::now() < give_up {
-                sleep(DOOR_PAUSE).await;
-                continue;
-            }
-            ensure!(status == 201, "POST: {status} {text}");
-            return Ok(serde_json::from_str(&text)?);
-        }
+        let answer = self.client.post(self.url_of("datagen", "/api/objects")).json(body).send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        ensure!(status.as_u16() == 201, "POST: {status} {text}");
+        Ok(serde_json::from_str(&text)?)
     }
 
     /// The object when it is finished, however it ended.

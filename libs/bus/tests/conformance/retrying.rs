@@ -53,7 +53,7 @@ pub async fn case_21_what_is_delayed_comes_not_early_and_a_short_delay_is_not_bl
         let waited = began.elapsed();
         assert_eq!(delivery.message.id, id);
         assert!(waited >= Duration::from_secs(seconds), "{id} came after {waited:?}");
-        assert!(waited < Duration::from_secs(seconds) + PATIENCE, "{id} came after {waited:?}");
+        assert!(waited < Duration::from_secs(seconds + 10), "{id} came after {waited:?}");
         assert_eq!(delivery.earlier_deliveries, 0, "a copy was not delivered before");
         assert_eq!(delivery.message.body, format!("body of {id}").as_bytes());
         subscription.acknowledge(delivery.receipt, Acknowledge::One).await.unwrap();
