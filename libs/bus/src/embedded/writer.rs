@@ -143,22 +143,24 @@ impl Writer {
             (messages.clone().count(), messages.map(|message| message.body.len()).sum())
         };
         let (mut messages, mut bytes) = size(&round.calls);
-        let mut from_outside = has_room;
+        let mut outside_first = true;
         while messages < MAX_GROUP_MESSAGES && bytes < MAX_GROUP_BYTES {
             // In turn, so that neither holds up the other.
-            let call = match from_outside {
-                true => self.calls.try_recv().or_else(|_| self.passed_on.try_recv()),
-                false => {
-                    self.passed_on.try_recv().or_else(|empty| if has_room { self.calls.try_recv() } else { Err(empty) })
-                }
+            let call = match outside_first {
+                true => self.from_outside(has_room).or_else(|| self.passed_on.try_recv().ok()),
+                false => self.passed_on.try_recv().ok().or_else(|| self.from_outside(has_room)),
             };
-            from_outside = has_room && !from_outside;
-            let Ok(call) = call else { break };
+            let Some(call) = call else { break };
+            outside_first = !outside_first;
             let (more, longer) = size(std::slice::from_ref(&call));
             (messages, bytes) = (messages + more, bytes + longer);
             round.calls.push(call);
         }
         Some(round)
+    }
+
+    fn from_outside(&mut self, has_room: bool) -> Option<Call> {
+        if has_room { self.calls.try_recv().ok() } else { None }
     }
 
     /// Whether anything is taken from outside. Consuming always goes on, with what comes of it, which makes room.
