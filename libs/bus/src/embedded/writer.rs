@@ -147,8 +147,8 @@ impl Writer {
         while messages < MAX_GROUP_MESSAGES && bytes < MAX_GROUP_BYTES {
             // In turn, so that neither holds up the other.
             let call = match outside_first {
-                true => self.from_outside(has_room).or_else(|| self.passed_on.try_recv().ok()),
-                false => self.passed_on.try_recv().ok().or_else(|| self.from_outside(has_room)),
+                true => self.take_from_outside(has_room).or_else(|| self.passed_on.try_recv().ok()),
+                false => self.passed_on.try_recv().ok().or_else(|| self.take_from_outside(has_room)),
             };
             let Some(call) = call else { break };
             outside_first = !outside_first;
@@ -159,7 +159,7 @@ impl Writer {
         Some(round)
     }
 
-    fn from_outside(&mut self, has_room: bool) -> Option<Call> {
+    fn take_from_outside(&mut self, has_room: bool) -> Option<Call> {
         if has_room { self.calls.try_recv().ok() } else { None }
     }
 
