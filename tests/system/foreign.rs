@@ -140,6 +140,37 @@ async fn an_event_in_structured_mode_is_one_like_any_other() {
     assert_eq!((&object["status"], &object["result"]), (&json!("succeeded"), &json!([2, 3])), "{object}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_library_cannot_read_is_set_aside_and_the_rest_goes_on() {
+    let system = System::start(Options::on(shared_broker_url())).await.unwrap();
+    let (url, exchange) = (system.broker().unwrap(), system.exchange());
+    let mut publish = script("tests/system/foreign", "publish_unreadable.py", url, exchange);
+    publish.args([exchange, "object.created.plusone"]);
+    assert_eq!(printed(publish).await, "published");
+
+    let id = system.submit(&json!({"operation": "plusone", "data": [1], "tasks": 1})).await.unwrap();
+    let object = system.finished(id["id"].as_str().unwrap()).await.unwrap();
+    assert_eq!(object["status"], "succeeded", "{object}");
+    // Each twice: the distributor could not understand it, and the record could not.
+    let letters = eventually(async || {
+        let list = system.get("/api/dead-letters").await.map_err(|error| error.to_string())?;
+        let letters = list["dead_letters"].as_array().cloned().unwrap_or_default();
+        if letters.len() == 4 { Ok(letters) } else { Err(list.to_string()) }
+    });
+    let mut said = Vec::new();
+    for letter in letters.await {
+        let letter = system.get(&format!("/api/dead-letters/{}", letter["id"].as_str().unwrap())).await.unwrap();
+        said.push(["queue", "routing_key", "body"].map(|field| letter[field].as_str().unwrap().to_owned()));
+    }
+    said.sort();
+    let [distributor, statistics] = ["distributor", "statistics"].map(|service| format!("{exchange}.{service}"));
+    let key = "object.created.plusone";
+    let expected = [&distributor, &statistics].map(|queue| {
+        [[queue, key, "deep"], [queue, "object.created.plusone.na?ve", "in Latin-1"]].map(|all| all.map(str::to_owned))
+    });
+    assert_eq!(said, expected.concat());
+}
+
 /// The rows of a `list_` command of rabbitmqctl.
 async fn listed(broker: &Broker, arguments: &[&str]) -> Vec<Value> {
     let listed = broker.ctl(&[&["-q", "--formatter", "json"], arguments].concat()).await.unwrap();

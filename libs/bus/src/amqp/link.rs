@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
+use async_rs::{Runtime, Tokio, TokioRuntime, util::RuntimeParts};
 use futures_util::StreamExt;
 use lapin::{
-    Connection, ConnectionProperties, ErrorKind, Event,
-    runtime::default_runtime,
+    AsyncTcpStream, Connection, ConnectionProperties, ErrorKind, Event,
     tcp::AMQPUriTcpExt,
     uri::{AMQPScheme, AMQPUri},
 };
@@ -28,6 +28,7 @@ use super::{
     address::InvalidAddress,
     status::Status,
     tls::{Tls, Untrusted},
+    wire::{Connected, Readable, Wire},
 };
 
 /// How long a connection may take. lapin's own setting does not reach the handshake, so that a peer
@@ -218,25 +219,29 @@ impl Link {
 
 /// Connects, in the clear or over TLS, as the address says.
 pub(super) async fn connect(address: &Address, properties: ConnectionProperties) -> lapin::Result<Connection> {
-    match address.tls() {
-        None => Connection::connect_uri(address.uri(), properties).await,
-        Some(tls) => connect_safely(address.uri(), tls.clone(), properties).await,
-    }
+    let tokio = Tokio::current();
+    let tls = address.tls().cloned();
+    let runtime = Runtime::new(RuntimeParts::new(tokio.clone(), Wire(tokio.clone())));
+    let tokio = Runtime::new(tokio);
+    let connect = async move |uri: AMQPUri, _| {
+        let connected = async {
+            match &tls {
+                None => uri.connect_async(&tokio).await,
+                Some(tls) => connect_safely(uri, tls, &tokio).await,
+            }
+        };
+        // Bounded here, too, or lapin's thread would wait for ever for a peer that is silent.
+        let stream = timeout(CONNECT_TIMEOUT, connected).await.map_err(io::Error::from)??;
+        Ok(AsyncTcpStream::Plain(Readable::new(stream)))
+    };
+    Connection::connector(address.uri(), runtime, connect, properties).await
 }
 
 /// Connects over TLS. Not by lapin's own way: that one always adds the authorities of the system to those that are given,
 /// and fails where the system has none.
-async fn connect_safely(uri: AMQPUri, tls: Tls, properties: ConnectionProperties) -> lapin::Result<Connection> {
-    let connect = async move |uri: AMQPUri, runtime| {
-        let connector = tls.connector().map_err(io::Error::from)?;
-        let name = tls.server_name.as_deref().unwrap_or(&uri.authority.host).to_owned();
-        let bare = AMQPUri { scheme: AMQPScheme::AMQP, ..uri };
-        let handshake = async {
-            let stream = bare.connect_async(&runtime).await?;
-            stream.into_rustls(&connector, &name).await.map_err(|error| io::Error::from(Untrusted::handshake(&error)))
-        };
-        // Bounded here, too, or lapin's thread would wait for ever for a peer that is silent.
-        Ok(timeout(CONNECT_TIMEOUT, handshake).await.map_err(io::Error::from)??)
-    };
-    Connection::connector(uri, default_runtime()?, connect, properties).await
+async fn connect_safely(uri: AMQPUri, tls: &Tls, tokio: &TokioRuntime) -> io::Result<Connected> {
+    let connector = tls.connector().map_err(io::Error::from)?;
+    let name = tls.server_name.as_deref().unwrap_or(&uri.authority.host).to_owned();
+    let stream = AMQPUri { scheme: AMQPScheme::AMQP, ..uri }.connect_async(tokio).await?;
+    stream.into_rustls(&connector, &name).await.map_err(|error| io::Error::from(Untrusted::handshake(&error)))
 }

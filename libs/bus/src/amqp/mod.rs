@@ -9,12 +9,14 @@ mod consumer;
 mod convert;
 mod declare;
 mod examine;
+mod frames;
 mod link;
 mod meter;
 mod publisher;
 mod status;
 mod supervise;
 mod tls;
+mod wire;
 
 use std::{
     sync::{Arc, OnceLock},
