@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 use bus::{
-    Bus, Transport,
+    Bus, Isolation, Transport,
     amqp::Address,
     embedded::{Embedded, Limits, OpenError},
 };
@@ -21,6 +21,7 @@ use futures_util::future::join_all;
 pub struct Buses {
     settings: Settings<QueueUrl>,
     way: Way,
+    isolation: Isolation,
 }
 
 enum Way {
@@ -38,7 +39,7 @@ impl Buses {
             QueueUrl::Embedded(file) => Way::Embedded(Arc::new(open(file).await?)),
             QueueUrl::Broker(address) => Way::Broker { address: address.clone(), connected: Vec::new() },
         };
-        Ok(Self { settings: settings.clone(), way })
+        Ok(Self { settings: settings.clone(), way, isolation: Isolation::default() })
     }
 
     /// Whether the file that could not be opened may be later: its disk is full, for instance.
@@ -49,14 +50,15 @@ impl Buses {
     /// The bus of one service.
     pub fn of(&mut self, service: &str) -> Bus {
         let settings = self.settings.bus(service);
-        match &mut self.way {
+        let bus = match &mut self.way {
             Way::Embedded(transport) => Bus::over(transport.clone(), settings),
             Way::Broker { address, connected } => {
                 let bus = Bus::connect(address, settings);
                 connected.push(bus.clone());
                 bus
             }
-        }
+        };
+        bus.beside(self.isolation.clone())
     }
 
     /// Leaves them all.

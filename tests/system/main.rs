@@ -11,6 +11,7 @@ mod broker_trouble;
 mod bulk;
 mod command_line;
 mod compression;
+mod crashing;
 mod dead_letters;
 mod deadlines;
 mod doctor;

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use crate::{
     amqp::{Address, Amqp},
     cloud_event::CloudEvent,
+    consume::Isolation,
     copies,
     envelope::{self, Envelope, Received},
     events::{Event, OperationName, TaskCreated},
@@ -39,7 +40,7 @@ pub struct Settings {
 
 /// A handle to the bus. Clones share one transport.
 #[derive(Clone)]
-pub struct Bus(Arc<Inner>);
+pub struct Bus(Arc<Inner>, Isolation);
 
 struct Inner {
     transport: Arc<dyn Transport>,
@@ -61,7 +62,21 @@ impl Bus {
     pub fn over(transport: Arc<dyn Transport>, settings: Settings) -> Self {
         let Settings { exchange, app, max_event_bytes } = settings;
         let topology = Topology::new(exchange);
-        Self(Arc::new(Inner { transport, topology, app, max_event_bytes, ensured: Mutex::default() }))
+        let inner = Inner { transport, topology, app, max_event_bytes, ensured: Mutex::default() };
+        Self(Arc::new(inner), Isolation::default())
+    }
+
+    /// The same, in a process that has other buses: what is consumed from any of them ends when the process does.
+    pub fn beside(self, others: Isolation) -> Self {
+        Self(self.0, others)
+    }
+
+    pub(crate) async fn settle(&self) {
+        self.0.transport.settle().await;
+    }
+
+    pub(crate) fn isolation(&self) -> &Isolation {
+        &self.1
     }
 
     /// The exchanges and queues around this bus' topic exchange.

@@ -35,7 +35,7 @@ mod transport;
 pub use self::{
     bus::{Bus, PATIENCE, Settings},
     cloud_event::CloudEvent,
-    consume::{BatchError, Batches, Handle, HandleBatch, Hear, Item, Slot, Slots, WorkQueue},
+    consume::{BatchError, Batches, Handle, HandleBatch, Hear, Isolation, Item, Slot, Slots, WorkQueue},
     dead_letter::DeadLetter,
     envelope::{AnyEvent, DecodeError, Envelope, Received, data, decode, decode_any, encode, now},
     headers::{

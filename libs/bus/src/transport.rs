@@ -55,6 +55,10 @@ pub trait Transport: Send + Sync + 'static {
     /// Begins to consume.
     fn subscribe(&self, source: Source, prefetch: u16) -> Box<dyn Subscription>;
 
+    /// Waits until what was acknowledged stays so if this process crashes now. A broker delivers the next message only then, and
+    /// so nothing is to be done.
+    async fn settle(&self) {}
+
     /// How many messages wait in a queue to be delivered; those that somebody holds are not among them. None wait in a queue
     /// that there is not. RabbitMQ also says none of a queue that is too busy to answer it within 250 ms: one reading of 0
     /// alone says little. Waits at most [`DEPTH_PATIENCE`].

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::pin,
     sync::Arc,
 };
 
@@ -56,18 +57,25 @@ impl Service for Processor {
         );
         // One bound for all operations together.
         let slots = Slots::new(concurrency);
-        let stuck = Arc::new(Stuck::default());
+        let stuck = Arc::new(Stuck::new(concurrency));
         let executor = Arc::new(Executor {
             process_time: self.config.process_time,
             limit: self.config.task_timeout.get(),
             stuck: Arc::clone(&stuck),
         });
         let max_attempts = u32::try_from(self.config.max_attempts.get())?;
+        // Ends the queues, for whatever reason; what is in the handlers is brought to its end.
+        let stop = shutdown.child_token();
         let mut queues = JoinSet::new();
         for name in self.catalogue.names() {
             let name: OperationName = name.parse()?;
-            bus.ensure::<TaskStarted>(&name).await;
-            bus.ensure::<TaskFinished>(&name).await;
+            let ensured = async {
+                bus.ensure::<TaskStarted>(&name).await;
+                bus.ensure::<TaskFinished>(&name).await;
+            };
+            if stop.run_until_cancelled(ensured).await.is_none() {
+                break;
+            }
             let tasks = WorkQueue {
                 queue: bus.topology().processor(&name),
                 slots: slots.clone(),
@@ -85,7 +93,7 @@ impl Service for Processor {
                 max_attempts,
                 processor: self.config.processor.clone(),
             };
-            queues.spawn(tasks.run(bus.clone(), Arc::new(handler), shutdown.clone()));
+            queues.spawn(tasks.run(bus.clone(), Arc::new(handler), stop.clone()));
         }
         let all_ended = async {
             while let Some(ended) = queues.join_next().await {
@@ -93,9 +101,15 @@ impl Service for Processor {
             }
             anyhow::Ok(())
         };
+        let mut all_ended = pin!(all_ended);
         tokio::select! {
-            ended = all_ended => ended,
-            too_many = stuck.too_many() => Err(too_many),
+            ended = &mut all_ended => ended,
+            too_many = stuck.too_many() => {
+                // The next attempts of those that were given up are on their way.
+                stop.cancel();
+                all_ended.await?;
+                Err(too_many)
+            }
         }
     }
 }

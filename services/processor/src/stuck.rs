@@ -6,23 +6,29 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Error, anyhow};
 use tokio::{sync::Notify, task::JoinHandle};
 
-/// How many may be at it at a time. Each is a thread with its memory that may use a core; a process that has so many is
-/// better begun anew, and its tasks go to others meanwhile.
+/// How many may be at it at a time, beside as many as are executed: all of those may be given up at once. Each is a thread
+/// with its memory that may use a core; a process that has so many is better begun anew, and its tasks go to others meanwhile.
 const MAX_STUCK: usize = 64;
 
 /// The threads that are at it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Stuck {
     count: AtomicUsize,
+    max: usize,
     too_many: Notify,
 }
 
 impl Stuck {
+    /// In a process that executes so many tasks at a time.
+    pub(crate) fn new(concurrency: u16) -> Self {
+        Self { count: AtomicUsize::new(0), max: MAX_STUCK + usize::from(concurrency), too_many: Notify::new() }
+    }
+
     /// Leaves the work to itself.
     pub(crate) fn leave<T: Send + 'static>(self: &Arc<Self>, work: JoinHandle<T>) {
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         metrics::gauge!("ebs_processor_stuck_threads").set(count as f64);
-        if count >= MAX_STUCK {
+        if count >= self.max {
             self.too_many.notify_one();
         }
         let stuck = Arc::clone(self);
@@ -37,7 +43,7 @@ impl Stuck {
     /// Completes when there are too many, with what to say then.
     pub(crate) async fn too_many(&self) -> Error {
         self.too_many.notified().await;
-        anyhow!("{MAX_STUCK} tasks that took too long are still being executed: a new process has to take over")
+        anyhow!("{} tasks that took too long are still being executed: a new process has to take over", self.max)
     }
 }
 
@@ -47,17 +53,17 @@ mod tests {
 
     #[tokio::test]
     async fn only_so_many_threads_may_be_stuck_at_a_time() {
-        let stuck = Arc::new(Stuck::default());
-        for _ in 0..MAX_STUCK {
+        let stuck = Arc::new(Stuck::new(8));
+        for _ in 0..MAX_STUCK + 8 {
             let done = tokio::spawn(async {});
             stuck.leave(done);
             while stuck.count.load(Ordering::Relaxed) > 0 {
                 tokio::task::yield_now().await;
             }
         }
-        for _ in 0..MAX_STUCK {
+        for _ in 0..MAX_STUCK + 8 {
             stuck.leave(tokio::spawn(std::future::pending::<()>()));
         }
-        assert!(stuck.too_many().await.to_string().starts_with("64 tasks"));
+        assert!(stuck.too_many().await.to_string().starts_with("72 tasks"));
     }
 }

@@ -7,7 +7,10 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{delay, set_aside};
+use super::{
+    caution::{GIVE_UP_AT, crash_loop},
+    delay, set_aside,
+};
 use crate::{
     bus::Bus,
     copies,
@@ -79,37 +82,68 @@ pub struct Batches {
     pub grace: Duration,
 }
 
+/// How much a consumer takes in hand. A message that crashes its process does so beside all that are held, and the number of
+/// deliveries tells suspects only, as in [`caution`](super::caution).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// One message: at the start, and from when a suspect is met until one comes that is none.
+    OneByOne,
+    /// Batches.
+    Many,
+}
+
 impl Batches {
     /// Consumes until `shutdown`, while it is the owner.
     pub async fn run<T: Item, H: HandleBatch<T>>(self, bus: Bus, handler: &H, shutdown: CancellationToken) {
+        let mut pace = Some(Pace::OneByOne);
+        while let Some(current) = pace {
+            pace = self.consume(current, &bus, handler, &shutdown).await;
+        }
+    }
+
+    /// Consumes as long as it may be at this pace; how to go on, unless this is the end.
+    async fn consume<T: Item, H: HandleBatch<T>>(
+        &self,
+        pace: Pace,
+        bus: &Bus,
+        handler: &H,
+        shutdown: &CancellationToken,
+    ) -> Option<Pace> {
+        let (max_events, prefetch) = match pace {
+            Pace::OneByOne => (1, 1),
+            Pace::Many => (self.max_events, self.max_events.saturating_mul(2)),
+        };
         let source = Source::Exclusive { queue: self.queue.clone(), owner: self.owner.clone() };
-        let mut subscription = bus.subscribe(source, self.max_events.saturating_mul(2));
+        let mut subscription = bus.subscribe(source, prefetch);
         loop {
-            let batch = tokio::select! {
-                () = shutdown.cancelled() => return,
-                batch = self.collect(&mut *subscription) => batch,
-            };
-            let Some(last) = batch.last().map(|delivery| delivery.receipt) else {
-                return;
-            };
+            let batch = shutdown.run_until_cancelled(self.collect(&mut *subscription, max_events)).await?;
+            let last = batch.last()?.receipt;
+            let suspects = batch.iter().any(Delivery::is_suspect);
+            if suspects && pace == Pace::Many {
+                warn!(
+                    queue = self.queue.name,
+                    "something in it was delivered again and again: to be handled one by one"
+                );
+                return Some(Pace::OneByOne);
+            }
             #[cfg(feature = "break-rules")]
             if crate::broken::is_broken("acknowledge-before-commit") {
                 acknowledge(&mut *subscription, last).await;
                 sleep(crate::broken::MOMENT).await;
             }
-            let handled = tokio::select! {
-                () = self.handle(&bus, handler, &batch) => true,
-                () = async { shutdown.cancelled().await; sleep(self.grace).await } => false,
-            };
-            if !handled {
-                return;
+            tokio::select! {
+                () = self.handle(bus, handler, &batch) => {}
+                () = async { shutdown.cancelled().await; sleep(self.grace).await } => return None,
             }
             acknowledge(&mut *subscription, last).await;
+            if !suspects && pace == Pace::OneByOne {
+                return Some(Pace::Many);
+            }
         }
     }
 
     /// The next batch; empty when the bus is closed.
-    async fn collect(&self, subscription: &mut dyn Subscription) -> Vec<Delivery> {
+    async fn collect(&self, subscription: &mut dyn Subscription, max_events: u16) -> Vec<Delivery> {
         let mut batch = Vec::new();
         let Some(first) = next(subscription).await else {
             return batch;
@@ -117,7 +151,7 @@ impl Batches {
         let mut bytes = first.message.body.len();
         batch.push(first);
         let end = Instant::now() + self.max_wait;
-        while batch.len() < usize::from(self.max_events) && bytes < self.max_bytes {
+        while batch.len() < usize::from(max_events) && bytes < self.max_bytes {
             let pause = if batch.len() < SMALL_BATCH { self.max_pause } else { self.max_wait };
             match timeout_at(end.min(Instant::now() + pause), next(subscription)).await {
                 Ok(Some(delivery)) => {
@@ -133,7 +167,12 @@ impl Batches {
     /// Brings every delivery of the batch to its end, however long it takes.
     async fn handle<T: Item, H: HandleBatch<T>>(&self, bus: &Bus, handler: &H, batch: &[Delivery]) {
         let (mut items, mut messages) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-        for Delivery { message, .. } in batch {
+        for Delivery { message, earlier_deliveries, .. } in batch {
+            // A dead letter has nowhere else to go.
+            if *earlier_deliveries >= GIVE_UP_AT && self.queue.kind != QueueKind::DeadLetters {
+                set_aside(bus, &self.queue.name, message, &crash_loop(*earlier_deliveries)).await;
+                continue;
+            }
             match T::read(message, bus.max_event_bytes()) {
                 Ok(item) => {
                     items.push(item);
@@ -171,7 +210,7 @@ impl Batches {
                 Ok(Err(BatchError::Bad(reason))) => (Failure::new(Cause::Rejected, reason), false),
                 Err(_panic) => (Failure::new(Cause::Panicked, "the handler panicked"), false),
             };
-            // A dead letter has nowhere else to go.
+            // Nor has a dead letter now.
             if !may_help && (items.len() > 1 || self.queue.kind != QueueKind::DeadLetters) {
                 return Err(failure);
             }

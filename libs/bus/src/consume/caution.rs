@@ -12,9 +12,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::{
+    outcome::{Cause, Failure},
+    transport::Delivery,
+};
+
 /// A message that was delivered so often before without an end is a suspect. Not fewer: restarts and lost connections
 /// count too.
-pub(super) const ALONE_FROM: u64 = 10;
+const ALONE_FROM: u64 = 10;
 
 /// A message that was delivered so often before is set aside. So it was executed alone several times: what was handed
 /// back in between, by consumers that were free when they got it, counts as well.
@@ -23,6 +28,21 @@ pub(super) const GIVE_UP_AT: u64 = 20;
 /// A consumer stays careful so long after a suspect at least: the others are about to come, handed back by this consumer or
 /// by one that competes. One that is free again too soon would only hand them back once more.
 const CALM_AFTER: Duration = Duration::from_secs(1);
+
+/// Why a message is set aside that was delivered so often.
+pub(super) fn crash_loop(earlier_deliveries: u64) -> Failure {
+    let reason = format!(
+        "delivered {earlier_deliveries} times before and never done: whoever executes it crashes, or takes too long"
+    );
+    Failure::new(Cause::CrashLoop, reason)
+}
+
+impl Delivery {
+    /// Whether it may be what crashes who executes it.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.earlier_deliveries >= ALONE_FROM
+    }
+}
 
 /// What to do with a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +62,7 @@ pub(super) enum Caution {
     Careful(Instant),
     /// Holds as many as it may.
     Free,
-    /// Has met a suspect and takes no more until what is in the handler has ended.
+    /// Has met a suspect, or another queue of this process has, and takes no more until what is in the handler has ended.
     Clearing,
     /// A suspect is in the handler, alone.
     Alone,
@@ -76,6 +96,11 @@ impl Caution {
                 Treatment::Together
             }
         }
+    }
+
+    /// Another queue of this process has met a suspect.
+    pub(super) fn make_way(&mut self) {
+        *self = Self::Clearing;
     }
 
     /// Nothing is in the handler any more; `suspect` says whether one is in hand, to be executed now.

@@ -4,6 +4,7 @@ mod batches;
 mod broadcast;
 mod burst;
 mod caution;
+mod isolation;
 mod lanes;
 mod slots;
 mod unacknowledged;
@@ -18,6 +19,7 @@ use tracing::{error, warn};
 pub use self::{
     batches::{BatchError, Batches, HandleBatch, Item},
     broadcast::Hear,
+    isolation::Isolation,
     slots::{Slot, Slots},
     work_queue::{Handle, WorkQueue},
 };

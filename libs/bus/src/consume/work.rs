@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::{Handle, Slot, Slots, delay, set_aside, until_published};
+use super::{Handle, Slot, Slots, caution::crash_loop, delay, set_aside, until_published};
 use crate::{
     bus::Bus,
     cloud_event::CloudEvent,
@@ -55,13 +55,15 @@ impl<E: CloudEvent, H: Handle<E>> Work<E, H> {
         }
     }
 
+    /// Waits until all that was acknowledged stays so after a crash.
+    pub(super) async fn settle(&self) {
+        self.bus.settle().await;
+    }
+
     /// Sets a message aside that was delivered again and again.
     pub(super) async fn give_up(&self, mut message: Message, earlier_deliveries: u64) {
         copies::restore(&mut message);
-        let reason = format!(
-            "delivered {earlier_deliveries} times before and never done: whoever executes it crashes, or takes too long"
-        );
-        self.set_aside(&message, &Failure::new(Cause::CrashLoop, reason)).await;
+        self.set_aside(&message, &crash_loop(earlier_deliveries)).await;
     }
 
     async fn handle(&self, message: &Message, slot: Slot) -> Outcome {

@@ -13,6 +13,7 @@ use super::{
     Slot, Slots,
     burst::{self, Burst},
     caution::{Caution, Treatment},
+    isolation::{Alone, Company, Isolation, Wish},
     lanes::{Lane, Lanes},
     work::Work,
 };
@@ -56,26 +57,40 @@ pub struct WorkQueue {
 impl WorkQueue {
     /// Consumes until `shutdown`. What is in the handler then is finished, within the grace.
     pub async fn run<E: CloudEvent, H: Handle<E>>(self, bus: Bus, handler: Arc<H>, shutdown: CancellationToken) {
+        let isolation = bus.isolation().clone();
         tokio::select! {
-            () = bus.ensure_ways_on(&self.queue) => {}
+            ((), ()) = async { (bus.ensure_ways_on(&self.queue).await, isolation.begin().await) } => {}
             () = shutdown.cancelled() => return,
         }
         let lanes = Lanes::open(bus.clone(), self.queue.clone(), self.prefetch, self.burst);
         let work = Arc::new(Work::new(bus, self.queue, self.slots.clone(), self.max_attempts, handler));
         let caution = Caution::at_start(Instant::now());
         let (working, burst) = (JoinSet::new(), Burst::new(self.slots.clone(), self.burst));
-        let mut consumer = Consumer { work, lanes, next: None, burst, working, caution, suspect: None };
+        let mut consumer = Consumer {
+            work,
+            lanes,
+            next: None,
+            burst,
+            working,
+            caution,
+            isolation: isolation.clone(),
+            company: None,
+            suspect: None,
+        };
         loop {
-            let takes = consumer.caution.takes() && consumer.next.is_none();
+            let takes = consumer.caution.takes();
             let waits_since = consumer.next.as_ref().map(|next| next.since);
+            let is_alone = consumer.company.is_none();
             tokio::select! {
                 // In this order: after the shutdown, what has ended makes room for nothing more.
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(done) = consumer.working.join_next() => consumer.end(done).await,
-                slot = self.slots.take(), if waits_since.is_some() => consumer.begin(slot),
+                () = isolation.is_wanted(), if takes && !is_alone => consumer.make_way(),
+                company = isolation.join(), if takes && is_alone && waits_since.is_some() => consumer.company = Some(company),
+                slot = self.slots.take(), if takes && !is_alone && waits_since.is_some() => consumer.begin(slot),
                 () = burst::is_over(waits_since) => consumer.end_burst(),
-                next = consumer.lanes.next(), if takes => {
+                next = consumer.lanes.next(), if takes && waits_since.is_none() => {
                     let Some((lane, delivery)) = next else { break };
                     consumer.meet(lane, delivery);
                 }
@@ -92,6 +107,9 @@ impl WorkQueue {
 /// What was delivered, and by which lane.
 type Taken = (Lane, Receipt);
 
+/// What has left the handler; a suspect is alone until it is acknowledged.
+type Ended = (Taken, Option<Alone>);
+
 /// A delivery that waits for a slot.
 struct Next {
     lane: Lane,
@@ -106,10 +124,13 @@ struct Consumer<E, H> {
     next: Option<Next>,
     burst: Burst,
     /// What is in the handler.
-    working: JoinSet<Taken>,
+    working: JoinSet<Ended>,
     caution: Caution,
-    /// A suspect that waits for the handler to be empty.
-    suspect: Option<Delivery>,
+    isolation: Isolation,
+    /// While anything is in the handler, or more than one message is held.
+    company: Option<Company>,
+    /// A suspect that waits for the handler to be empty, here and in all the process.
+    suspect: Option<(Wish, Delivery)>,
 }
 
 impl<E: CloudEvent, H: Handle<E>> Consumer<E, H> {
@@ -119,24 +140,19 @@ impl<E: CloudEvent, H: Handle<E>> Consumer<E, H> {
         metrics::counter!("ebs_bus_delivered_total", "queue" => queue.clone()).increment(1);
         let now = Instant::now();
         match self.caution.meet(delivery.earlier_deliveries, now) {
-            Treatment::Together => {
-                if self.caution == Caution::Free {
-                    self.lanes.open_second();
-                }
-                self.next = Some(Next { lane, delivery, since: now });
-            }
+            Treatment::Together => self.next = Some(Next { lane, delivery, since: now }),
             Treatment::Alone => {
                 let Delivery { message, earlier_deliveries, .. } = &delivery;
                 warn!(queue, message.id, earlier_deliveries, "delivered again and again: to be executed alone");
                 // On another lane it is handed back with all the others there, and comes by the first.
-                self.suspect = (lane == Lane::First).then_some(delivery);
+                self.suspect = (lane == Lane::First).then(|| (self.isolation.wish(), delivery));
                 self.clear();
             }
             Treatment::GiveUp => {
                 let (work, Delivery { receipt, earlier_deliveries, message }) = (self.work.clone(), delivery);
                 self.working.spawn(async move {
                     work.give_up(message, earlier_deliveries).await;
-                    (lane, receipt)
+                    ((lane, receipt), None)
                 });
             }
         }
@@ -146,12 +162,22 @@ impl<E: CloudEvent, H: Handle<E>> Consumer<E, H> {
     fn begin(&mut self, slot: Slot) {
         if let Some(Next { lane, delivery, .. }) = self.next.take() {
             self.execute(lane, delivery, slot);
+            if self.caution == Caution::Free {
+                self.lanes.open_second();
+            }
             if self.burst.ends() {
                 self.end_burst();
             } else if self.caution == Caution::Free && self.burst.begins(Instant::now()) {
                 self.lanes.open_burst();
             }
         }
+    }
+
+    /// Somebody else in this process has a suspect.
+    fn make_way(&mut self) {
+        self.caution.make_way();
+        self.next.take_if(|next| next.lane != Lane::First);
+        self.clear();
     }
 
     /// Work is not done quickly any more: what is not begun goes to whoever has time.
@@ -169,12 +195,12 @@ impl<E: CloudEvent, H: Handle<E>> Consumer<E, H> {
         let work = self.work.clone();
         self.working.spawn(async move {
             work.execute(message, slot).await;
-            (lane, receipt)
+            ((lane, receipt), None)
         });
     }
 
     /// Ends what is done, and goes on with what waited for it.
-    async fn end(&mut self, done: Result<Taken, JoinError>) {
+    async fn end(&mut self, done: Result<Ended, JoinError>) {
         self.acknowledge(done).await;
         self.clear();
     }
@@ -185,26 +211,33 @@ impl<E: CloudEvent, H: Handle<E>> Consumer<E, H> {
             return;
         }
         self.lanes.close_second();
+        self.company = None;
         let suspect = self.suspect.take();
         self.caution.cleared(suspect.is_some(), Instant::now());
-        if let Some(delivery) = suspect {
+        if let Some((wish, delivery)) = suspect {
             let (work, Delivery { receipt, message, .. }) = (self.work.clone(), delivery);
             self.working.spawn(async move {
+                let alone = wish.granted().await;
+                // What is done is not to be counted with it.
+                work.settle().await;
                 let slot = work.slots.take().await;
                 work.execute(message, slot).await;
-                (Lane::First, receipt)
+                ((Lane::First, receipt), Some(alone))
             });
         }
     }
 
     /// Acknowledges what is done: this one, and whatever else ended meanwhile.
-    async fn acknowledge(&mut self, done: Result<Taken, JoinError>) {
+    async fn acknowledge(&mut self, done: Result<Ended, JoinError>) {
+        let (mut all, mut alone) = (Vec::new(), None);
         let mut ended = Some(done);
-        let mut all = Vec::new();
         while let Some(done) = ended {
-            all.push(done.expect("handlers' panics are caught, and none is aborted here"));
+            let (taken, was_alone) = done.expect("handlers' panics are caught, and none is aborted here");
+            all.push(taken);
+            alone = alone.or(was_alone);
             ended = self.working.try_join_next();
         }
         self.lanes.acknowledge(&all).await;
+        drop(alone);
     }
 }

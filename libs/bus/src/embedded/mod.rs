@@ -269,6 +269,13 @@ impl Transport for Embedded {
         }
     }
 
+    async fn settle(&self) {
+        let (done, settled) = oneshot::channel();
+        if self.orders.send(Order::Settle { done }).await.is_ok() {
+            let _ = settled.await;
+        }
+    }
+
     async fn depth(&self, queue: &Queue) -> Result<u64, DepthError> {
         let state = self.shared.state();
         if state.closed { Err(DepthError::Closed) } else { Ok(state.depth(&queue.name)) }

@@ -46,6 +46,8 @@ pub(super) enum Order {
     Ensure { exchange: Exchange, queues: Vec<Queue>, done: oneshot::Sender<()> },
     /// Let somebody consume a queue.
     Hold { queue: Queue, prefetch: u16, owner: Option<Owner>, holder: oneshot::Sender<HolderId> },
+    /// Write what was acknowledged.
+    Settle { done: oneshot::Sender<()> },
     /// Write what is left, and end.
     Close,
 }
@@ -78,7 +80,7 @@ struct Outcome {
     published: Vec<Published>,
     broadcasts: Vec<(ListenerId, Arc<Message>)>,
     replies: Vec<(Reply, Results)>,
-    ensured: Vec<oneshot::Sender<()>>,
+    done: Vec<oneshot::Sender<()>>,
     held: Vec<(oneshot::Sender<HolderId>, HolderId)>,
 }
 
@@ -185,7 +187,7 @@ impl Writer {
                     let refused = queues.iter().map(|queue| state.declare_queue(queue).map(|_| ())).chain([declared]);
                     let refused: Vec<String> = refused.filter_map(Result::err).collect();
                     refused.into_iter().for_each(|reason| state.refuse("publishing", reason));
-                    outcome.ensured.push(done);
+                    outcome.done.push(done);
                 }
                 Order::Hold { queue, prefetch, owner, holder } => match state.declare_queue(&queue) {
                     Ok(id) => outcome.held.push((holder, state.hold(id, prefetch, owner))),
@@ -194,6 +196,7 @@ impl Writer {
                         owner.iter().for_each(|owner| state.disown(owner));
                     }
                 },
+                Order::Settle { done } => outcome.done.push(done),
                 Order::Close => {}
             }
         }
@@ -310,7 +313,7 @@ impl Writer {
         for (reply, results) in outcome.replies {
             reply.send(results);
         }
-        for done in outcome.ensured {
+        for done in outcome.done {
             let _ = done.send(());
         }
     }

@@ -1,6 +1,8 @@
 //! The loops that consume everything in batches, and that listen.
 
 use std::{
+    collections::BTreeSet,
+    future::pending,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -9,12 +11,13 @@ use std::{
 };
 
 use bus::{
-    AnyEvent, BatchError, Batches, Binding, Bus, DEAD_QUEUE, DEAD_REASON, DEAD_TIME, DeadLetter, HandleBatch, Hear,
-    Message, Owner, ROUND, Received, encode,
+    AnyEvent, BatchError, Batches, Binding, Bus, Cause, DEAD_CAUSE, DEAD_QUEUE, DEAD_REASON, DEAD_TIME, DeadLetter,
+    HandleBatch, Hear, Message, Owner, ROUND, Received, encode,
     events::{Event, ObjectId, TaskStarted},
     now,
 };
 use testkit::eventually;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -96,6 +99,67 @@ pub async fn case_09_batches_bring_every_event_unknown_ones_too_and_set_aside_wh
     assert_eq!(dead.len(), 1);
     assert_eq!((&dead[0].message.id, &dead[0].message.body), (&garbage.id, &garbage.body));
     assert!(drain(&*transport, &topology.statistics(), KEY).await.is_empty(), "all were acknowledged");
+}
+
+/// Ends its process at one object; as long as that lives, it handles the others.
+struct Mortal {
+    poison: ObjectId,
+    handled: Mutex<BTreeSet<ObjectId>>,
+    crashes: AtomicUsize,
+    crashed: Notify,
+}
+
+impl HandleBatch<Received<AnyEvent>> for Mortal {
+    async fn handle(&self, events: &[Received<AnyEvent>]) -> Result<(), BatchError> {
+        let ids = BTreeSet::from_iter(events.iter().filter_map(|received| match &received.event {
+            AnyEvent::ObjectCreated(event) => Some(event.object.id),
+            _ => None,
+        }));
+        if ids.contains(&self.poison) {
+            self.crashes.fetch_add(1, Ordering::SeqCst);
+            self.crashed.notify_one();
+            pending::<()>().await;
+        }
+        self.handled.lock().unwrap().extend(ids);
+        Ok(())
+    }
+}
+
+pub async fn case_24_what_crashes_whoever_takes_it_in_a_batch_is_set_aside_and_all_the_rest_is_handled<S: Subject>() {
+    let subject = S::fresh().await;
+    let bus = bus(&subject);
+    let mut ids = submit(&bus, 30).await;
+    let poison = *ids.iter().nth(20).unwrap();
+    ids.remove(&poison);
+    let (handled, crashes, crashed) = (Mutex::default(), AtomicUsize::new(0), Notify::new());
+    let mortal = Arc::new(Mortal { poison, handled, crashes, crashed });
+    let shutdown = CancellationToken::new();
+    let running = {
+        let (mortal, bus, shutdown) = (mortal.clone(), bus.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = statistics(&bus).run(bus.clone(), &*mortal, shutdown.clone()) => return,
+                    () = mortal.crashed.notified() => {}
+                }
+            }
+        })
+    };
+    let dead = next_dead_letter(&subject, bus.topology()).await;
+    assert_eq!(dead.correlation_id, Some(poison.to_string()));
+    assert_eq!(dead.headers[DEAD_CAUSE], Cause::CrashLoop.as_str());
+    eventually(async || match mortal.handled.lock().unwrap().len() {
+        29 => Ok(()),
+        count => Err(format!("{count} of 29")),
+    })
+    .await;
+    assert_eq!(*mortal.handled.lock().unwrap(), ids);
+    let crashes = mortal.crashes.load(Ordering::SeqCst);
+    assert!((10..=20).contains(&crashes), "{crashes} crashes");
+    shutdown.cancel();
+    running.await.unwrap();
+    assert!(left(&subject, &bus.topology().statistics()).await.is_empty(), "all were acknowledged");
+    assert!(left(&subject, &bus.topology().dead_letters()).await.is_empty(), "no neighbour is one");
 }
 
 /// Cannot do anything about some objects: of one it says so, of another it panics.

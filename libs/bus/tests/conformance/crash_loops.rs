@@ -7,23 +7,26 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bus::{
-    Bus, Cause, DEAD_CAUSE, DEAD_REASON, Handle, Outcome, Received, Source,
-    events::{Event, ObjectCreated, ObjectId},
+    Bus, Cause, DEAD_CAUSE, DEAD_REASON, Handle, Isolation, Outcome, Received, Source, WorkQueue,
+    events::{Event, ObjectCreated, ObjectId, Parameters, Task, TaskCreated, TaskId},
 };
 use testkit::eventually;
 use tokio::{
     sync::{Notify, Semaphore},
     task::JoinHandle,
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     events::object,
-    kit::{PATIENCE, bus, next, take},
+    kit::{PATIENCE, bus, drain, next, take},
     loops::{Running, distributors, left, submit},
+    retrying::next_dead_letter,
     subject::Subject,
 };
 
@@ -35,6 +38,9 @@ struct Process {
     crashes: AtomicUsize,
 }
 
+/// How long it is about a task: longer than a crash lets it live.
+const TASK_TAKES: Duration = Duration::from_millis(100);
+
 /// One life of it.
 struct Life {
     process: Arc<Process>,
@@ -42,14 +48,17 @@ struct Life {
     has_crashed: CancellationToken,
 }
 
-impl Handle<ObjectCreated> for Life {
-    async fn handle(&self, received: Received<ObjectCreated>, _: bus::Slot) -> Outcome {
+impl<E: Event> Handle<E> for Life {
+    async fn handle(&self, received: Received<E>, _: bus::Slot) -> Outcome {
         let id = received.event.object_id();
         if *self.process.poison.lock().unwrap() == Some(id) {
             self.has_crashed.cancel();
             self.process.crashes.fetch_add(1, Ordering::SeqCst);
             self.crashed.notify_one();
             pending::<()>().await;
+        }
+        if E::TYPE == TaskCreated::TYPE {
+            sleep(TASK_TAKES).await;
         }
         // What is executed at the time of a crash is not done.
         for _ in 0..8 {
@@ -63,19 +72,21 @@ impl Handle<ObjectCreated> for Life {
     }
 }
 
-/// A process that is started again whenever it crashes, until it is shut down.
+/// A process that is started again whenever it crashes, until it is shut down. It consumes objects and tasks.
 fn supervised(bus: &Bus, process: &Arc<Process>, shutdown: &CancellationToken) -> JoinHandle<()> {
     let (bus, process, shutdown) = (bus.clone(), process.clone(), shutdown.clone());
     tokio::spawn(async move {
         loop {
+            let bus = bus.clone().beside(Isolation::default());
             let life = Arc::new(Life {
                 process: process.clone(),
                 crashed: Notify::new(),
                 has_crashed: CancellationToken::new(),
             });
-            let run = distributors(&bus).run::<ObjectCreated, _>(bus.clone(), life.clone(), shutdown.clone());
+            let objects = distributors(&bus).run::<ObjectCreated, _>(bus.clone(), life.clone(), shutdown.clone());
+            let tasks = processors(&bus).run::<TaskCreated, _>(bus.clone(), life.clone(), shutdown.clone());
             tokio::select! {
-                () = run => return,
+                ((), ()) = async { tokio::join!(objects, tasks) } => return,
                 () = life.crashed.notified() => {}
             }
         }
@@ -142,8 +153,8 @@ struct Slow {
     executing: AtomicUsize,
 }
 
-impl Handle<ObjectCreated> for Slow {
-    async fn handle(&self, received: Received<ObjectCreated>, _: bus::Slot) -> Outcome {
+impl<E: Event> Handle<E> for Slow {
+    async fn handle(&self, received: Received<E>, _: bus::Slot) -> Outcome {
         let id = received.event.object_id();
         let beside = self.executing.fetch_add(1, Ordering::SeqCst);
         self.given.lock().unwrap().push((id, beside));
@@ -179,6 +190,32 @@ impl Slow {
     }
 }
 
+/// The same for tasks.
+fn processors(bus: &Bus) -> WorkQueue {
+    let queue = bus.topology().processor(&"pow".parse().unwrap());
+    WorkQueue { queue, ..distributors(bus) }
+}
+
+/// Publishes the tasks of an object.
+async fn split(bus: &Bus, object_id: ObjectId, parts: u32) {
+    let task = |part| Task {
+        id: TaskId::of(object_id, parts, part),
+        object_id,
+        part,
+        parts,
+        operation: "pow".parse().unwrap(),
+        parameters: Parameters::default(),
+        data: "[1]".parse().unwrap(),
+        round: 0,
+    };
+    let tasks: Vec<_> = (0..parts).map(|part| TaskCreated { task: task(part) }).collect();
+    bus.publish_all(&tasks, None, PATIENCE).await.unwrap();
+}
+
+async fn no_task_is_left<S: Subject>(subject: &S, bus: &Bus) -> bool {
+    drain(&*subject.transport(), &processors(bus).queue, "task.created.pow").await.is_empty()
+}
+
 /// Makes a message that was delivered so often before, the only one in the queue.
 async fn delivered_before<S: Subject>(subject: &S, bus: &Bus, times: u64) -> ObjectId {
     let id = submit(bus, 1).await.pop_first().unwrap();
@@ -195,6 +232,63 @@ async fn are_waiting<S: Subject>(subject: &S, bus: &Bus, count: usize) {
     let transport = subject.transport();
     let mut others = transport.subscribe(Source::Shared(bus.topology().distributor()), 100);
     take(&mut *others, count).await;
+}
+
+pub async fn case_24_what_other_queues_of_a_process_gave_is_done_although_a_message_crashes_it<S: Subject>() {
+    let subject = S::fresh().await;
+    let bus = bus(&subject);
+    let (process, poison) = (Arc::new(Process::default()), ObjectId::new());
+    *process.poison.lock().unwrap() = Some(poison);
+    bus.publish(&object(poison, "nop"), None, PATIENCE).await.unwrap();
+    let objects = BTreeSet::from([(); 6].map(|()| ObjectId::new()));
+    for object in &objects {
+        split(&bus, *object, 1).await;
+    }
+    let shutdown = CancellationToken::new();
+    let supervised = supervised(&bus, &process, &shutdown);
+    let dead = next_dead_letter(&subject, bus.topology()).await;
+    assert_eq!(dead.correlation_id, Some(poison.to_string()));
+    eventually(async || {
+        let done = process.done.lock().unwrap();
+        if *done == objects { Ok(()) } else { Err(format!("{} of 6 done", done.len())) }
+    })
+    .await;
+    shutdown.cancel();
+    supervised.await.unwrap();
+    assert!(no_task_is_left(&subject, &bus).await, "all were acknowledged");
+    assert!(left(&subject, &bus.topology().dead_letters()).await.is_empty(), "no task is");
+}
+
+pub async fn case_24_a_suspect_is_executed_when_nothing_else_is_in_the_whole_process_and_little_is_held<S: Subject>() {
+    let subject = S::fresh().await;
+    let bus = bus(&subject);
+    let slow = Slow::new(delivered_before(&subject, &bus, 10).await);
+    let shutdown = CancellationToken::new();
+    let run = processors(&bus).run::<TaskCreated, _>(bus.clone(), slow.clone(), shutdown.clone());
+    let tasks = tokio::spawn(run);
+    split(&bus, ObjectId::new(), 8).await;
+    slow.was_given(4).await;
+    let objects = Running::start(&bus, distributors(&bus), &slow);
+    eventually(async || match bus.depth(&bus.topology().distributor()).await {
+        Ok(0) => Ok(()),
+        depth => Err(format!("the suspect is not taken in hand: {depth:?}")),
+    })
+    .await;
+    slow.others.add_permits(4);
+    assert_eq!(slow.was_given_the_suspect().await, (0, 4));
+    // One lane holds one; the others are in nobody's hands.
+    let transport = subject.transport();
+    let mut others = transport.subscribe(Source::Shared(processors(&bus).queue), 100);
+    take(&mut *others, 3).await;
+    drop(others);
+    slow.others.add_permits(4);
+    slow.suspects.add_permits(1);
+    slow.was_given(9).await;
+    objects.end().await;
+    shutdown.cancel();
+    tasks.await.unwrap();
+    assert!(no_task_is_left(&subject, &bus).await);
+    assert!(left(&subject, &bus.topology().dead_letters()).await.is_empty());
 }
 
 pub async fn case_24_a_message_that_was_delivered_ten_times_is_executed_alone_and_nothing_else_is_held<S: Subject>() {

@@ -128,6 +128,10 @@ impl Transport for Faulty {
         self.0.transport.ensure(exchange, queues).await;
     }
 
+    async fn settle(&self) {
+        self.0.transport.settle().await;
+    }
+
     async fn publish(&self, messages: Vec<Message>, patience: Duration) -> Results {
         let link = &*self.0;
         link.chance.survive(Fault::CrashBefore).await;

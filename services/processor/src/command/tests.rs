@@ -42,7 +42,7 @@ impl Fixture {
 
     async fn execute(&self, data: &Value, parameters: Value) -> Result<Value, Failed> {
         let none = SpanRange::new(Span::ZERO, Span::ZERO);
-        let executor = Executor { process_time: none, limit: self.limit, stuck: Arc::new(Stuck::default()) };
+        let executor = Executor { process_time: none, limit: self.limit, stuck: Arc::new(Stuck::new(1)) };
         let object_id = ObjectId::new();
         let task = Task {
             id: TaskId::of(object_id, 3, 1),
