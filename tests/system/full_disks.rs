@@ -129,6 +129,25 @@ async fn a_start_on_a_full_disk_waits_for_room(options: Options) {
     waits_and_goes_on(&mut system, &["full", "No space"], || volume.make_room().unwrap()).await;
 }
 
+/// Nothing that is waited for keeps it from ending.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_was_started_on_a_full_disk_stops_when_it_is_told_to() {
+    let volume = Volume::new(VOLUME_BYTES).unwrap();
+    let options = Options::embedded().record_in(volume.path()).bus_in(volume.path());
+    let mut system = System::start(options).await.unwrap();
+    system.stop("ebs").await.unwrap();
+    volume.fill().unwrap();
+    // It has its files, and now another operation, whose queue is to be made.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("operations.toml");
+    std::fs::write(&file, "[operations.other]\ndescription = 'Of a test.'\nexternal = true\n").unwrap();
+    system.set("OPERATIONS_FILE", file.display());
+    system.start_all().unwrap();
+    eventually(async || system.missing("ebs").await.map(drop).map_err(|error| error.to_string())).await;
+    not_ready_because(&system, "ebs", &["full", "No space"]).await;
+    system.stop("ebs").await.unwrap();
+}
+
 async fn a_start_on_a_read_only_disk_waits_until_it_can_be_written(options: Options) {
     let volume = Volume::new(VOLUME_BYTES).unwrap();
     // Not its first start.

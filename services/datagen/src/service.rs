@@ -72,14 +72,18 @@ impl Service for Datagen {
     }
 
     async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        for name in self.door.catalogue.names() {
-            let operation: OperationName = name.parse()?;
-            self.door.bus.ensure::<ObjectCreated>(&operation).await;
-            // Not because it publishes tasks: a broker is not asked every second for a queue that there is not.
-            self.door.bus.ensure::<TaskCreated>(&operation).await;
-        }
         let _stopping = self.door.stopping.clone().drop_guard();
-        shutdown.run_until_cancelled(self.door.backlog.watch(&self.door.bus)).await;
+        let Door { bus, catalogue, backlog, .. } = &*self.door;
+        let operations = catalogue.names().map(str::parse).collect::<Result<Vec<OperationName>, _>>()?;
+        let work = async {
+            for operation in &operations {
+                bus.ensure::<ObjectCreated>(operation).await;
+                // Not because it publishes tasks: a broker is not asked every second for a queue that there is not.
+                bus.ensure::<TaskCreated>(operation).await;
+            }
+            backlog.watch(bus).await
+        };
+        shutdown.run_until_cancelled(work).await;
         Ok(())
     }
 }

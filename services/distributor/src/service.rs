@@ -44,7 +44,9 @@ impl Service for Distributor {
         let Context { bus, catalogue, grace } = self.context;
         for name in catalogue.names() {
             let operation: OperationName = name.parse()?;
-            bus.ensure::<TaskCreated>(&operation).await;
+            if shutdown.run_until_cancelled(bus.ensure::<TaskCreated>(&operation)).await.is_none() {
+                return Ok(());
+            }
         }
         let objects = WorkQueue {
             queue: bus.topology().distributor(),
