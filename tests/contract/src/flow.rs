@@ -1,12 +1,12 @@
 //! Who publishes and who consumes what.
 
-use std::{collections::BTreeSet, fmt};
+use std::collections::BTreeSet;
 
 use bus::{Headers, Message, Topology};
 
 use crate::{
     event_types::EVENT_TYPES,
-    places::{Place, in_general, places},
+    places::{in_general, places},
 };
 
 /// The topic exchange, as everywhere in the documents.
@@ -90,7 +90,7 @@ impl Flow {
     }
 
     /// Who gets events of a type, and from which queue, in the order of the flow: queue and service.
-    pub fn readers(&self, kind: &str) -> Vec<(String, &'static str)> {
+    pub fn readers(&self, kind: &str) -> Vec<(&str, &'static str)> {
         let order = places(&Topology::new(EXCHANGE));
         // What was set aside is not the event any more.
         let gets_events = |queue: &str| order.iter().any(|place| place.covers(queue) && !place.patterns.is_empty());
@@ -98,7 +98,7 @@ impl Flow {
             .consumed
             .iter()
             .filter(|consumed| consumed.kind == kind && gets_events(&consumed.queue))
-            .map(|consumed| (consumed.queue.clone(), consumed.service))
+            .map(|consumed| (&*consumed.queue, consumed.service))
             .collect();
         readers.sort_by_key(|(queue, _)| order.iter().position(|place| place.name == *queue));
         readers
@@ -112,13 +112,6 @@ impl Flow {
     /// Who consumes a queue.
     pub fn consumers_of(&self, queue: &str) -> Vec<&'static str> {
         self.consumers.iter().filter(|(name, _)| name == queue).map(|(_, service)| *service).collect()
-    }
-
-    fn row_of(&self, place: &Place) -> [String; 3] {
-        let gets = if place.patterns.is_empty() { "copies".to_owned() } else { place.patterns.join(", ") };
-        let consumers = self.consumers_of(&place.name);
-        let consumers = if consumers.is_empty() { "nobody".to_owned() } else { consumers.join(", ") };
-        [place.name.clone(), gets, format!("→ {consumers}")]
     }
 }
 
@@ -137,52 +130,4 @@ fn general_key(kind: &str, routing_key: &str) -> String {
         Some(event) => format!("{}.<operation>", event.key),
         None => routing_key.to_owned(),
     }
-}
-
-impl fmt::Display for Flow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Events, on the topic exchange {EXCHANGE}:\n")?;
-        let mut rows = Vec::new();
-        for event in EVENT_TYPES {
-            for (number, published) in self.writers(event.name).into_iter().enumerate() {
-                let readers = self.readers(event.name);
-                for (place, (queue, service)) in readers.iter().enumerate() {
-                    let first = place == 0;
-                    let name = if first && number == 0 { event.name } else { "" };
-                    let key = if first { published.routing_key.as_str() } else { "" };
-                    let from = if first { format!("{} →", published.service) } else { "→".to_owned() };
-                    rows.push([name.to_owned(), key.to_owned(), from, format!("{queue} →"), (*service).to_owned()]);
-                }
-            }
-        }
-        table(f, &rows)?;
-        writeln!(f, "\nWhoever else wants some binds a queue of their own.\n\nQueues:\n")?;
-        let rows = places(&Topology::new(EXCHANGE)).into_iter().map(|place| self.row_of(&place)).collect::<Vec<_>>();
-        table(f, &rows)?;
-        writeln!(f, "\nCopies, each for one queue or from it:\n")?;
-        let rows = self.copied.iter().map(|copied| {
-            let way = if self.consumers_of(&copied.through).is_empty() { "for" } else { "from" };
-            let queue = format!("{way} {}", copied.queue);
-            [copied.kind.clone(), format!("{} → {}", copied.service, copied.through), queue]
-        });
-        table(f, &rows.collect::<Vec<_>>())
-    }
-}
-
-/// Writes rows, their columns below each other. An arrow at the end of a cell stands at the end of its column.
-fn table<const COLUMNS: usize>(f: &mut fmt::Formatter<'_>, rows: &[[String; COLUMNS]]) -> fmt::Result {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            let filling = " ".repeat(width - cell.chars().count());
-            match cell.strip_suffix('→') {
-                Some(text) => line += &format!("  {text}{filling}→"),
-                None => line += &format!("  {cell}{filling}"),
-            }
-        }
-        writeln!(f, "{}", line.trim_end())?;
-    }
-    Ok(())
 }

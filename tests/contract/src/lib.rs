@@ -2,7 +2,7 @@
 //!
 //! What travels on the bus, and from whom to whom, written down from the code:
 //!
-//! - [`flow()`] runs the four services for some seconds and notes who publishes and who consumes what: `make flow`.
+//! - [`flow()`] runs the four services for some seconds and notes who publishes and who consumes what: `make flow` draws it.
 //! - [`asyncapi()`] is the bus as an [AsyncAPI](https://www.asyncapi.com/docs/reference/specification/v3.1.0) document, made of
 //!   the events' types, of the topology and of that flow: `make asyncapi` writes it to `asyncapi.json`.
 //!
@@ -13,6 +13,7 @@ mod event_types;
 mod examples;
 mod flow;
 mod headers;
+mod picture;
 mod places;
 mod recorder;
 mod run;

@@ -121,7 +121,10 @@ async fn everything(door: &Router, record: &Router) -> anyhow::Result<()> {
 }
 
 async fn submit(door: &Router, object: Value) -> anyhow::Result<String> {
-    let answer = call(door, Method::POST, "/api/objects", Some(object), StatusCode::CREATED).await?;
+    // At first the door does not know yet how much waits behind it.
+    let answer =
+        until(async || call(door, Method::POST, "/api/objects", Some(object.clone()), StatusCode::CREATED).await);
+    let answer = answer.await?;
     Ok(answer["id"].as_str().context("an object without an id")?.to_owned())
 }
 

@@ -69,18 +69,33 @@ async fn the_table_of_queues_in_architecture_is_the_topology_and_the_flow() {
 async fn what_make_flow_prints_has_who_publishes_and_who_consumes_each_event() {
     let flow = flow().await;
     let printed = flow.to_string();
-    let lines: Vec<Vec<&str>> = printed.lines().map(|line| line.split_whitespace().collect()).collect();
+    let is_drawn = |word: &&str| word.chars().all(|letter| "─▶┬├└".contains(letter));
+    let lines = printed.lines().map(|line| line.split_whitespace().filter(|word| !is_drawn(word)).collect());
+    let lines: Vec<Vec<&str>> = lines.collect();
     for event in EVENT_TYPES {
         for published in flow.writers(event.name) {
-            let (queue, reader) = &flow.readers(event.name)[0];
-            let line = [event.name, &published.routing_key, published.service, "→", queue, "→", reader];
+            let (queue, reader) = flow.readers(event.name)[0];
+            let line = [published.service, event.name, &published.routing_key, queue, reader];
             assert!(lines.iter().any(|printed| *printed == line), "{line:?} is missing: {printed}");
         }
         for (queue, reader) in flow.readers(event.name) {
-            let end = ["→", &queue, "→", reader];
-            assert!(lines.iter().any(|printed| printed.ends_with(&end)), "{end:?} is missing: {printed}");
+            assert!(lines.iter().any(|printed| printed.ends_with(&[queue, reader])), "{queue}, {reader}: {printed}");
         }
     }
+    for copied in &flow.copied {
+        let words = [&*copied.kind, &copied.through, &copied.queue, copied.service];
+        let are_in = |line: &str| words.iter().all(|word| line.contains(word));
+        assert!(printed.lines().any(are_in), "{copied:?} is missing: {printed}");
+    }
+}
+
+#[tokio::test]
+async fn the_picture_in_architecture_is_what_make_flow_prints() {
+    let text = file("ARCHITECTURE.md");
+    let (_, rest) = text.split_once("<!-- What `make flow` prints. -->\n```\n").expect("where the picture begins");
+    let (picture, _) = rest.split_once("```\n").expect("where it ends");
+    let flow = flow().await.to_string();
+    assert!(picture == flow, "this is what `make flow` prints, put it into ARCHITECTURE.md:\n{flow}");
 }
 
 #[tokio::test]
