@@ -10,23 +10,25 @@
 //! result 1
 //! ```
 //!
-//! What is called while nobody works waits on the bus. Without a broker, `QUEUE_URL=embedded:`, two servers are tasks of
-//! this process: `servers.rs`, scatter and execute in miniature.
+//! What is called while nobody works waits on the bus. Without a broker, `QUEUE_URL=embedded:`, a distributor and two
+//! processors are tasks of this process.
 //!
 //! Only what is said while one listens is heard. A part that finishes while the connection is away is missing here, and
 //! `result` says so in time; the record has it: `curl localhost:8000/api/objects/ID`.
 
-#[path = "../common/mod.rs"]
 mod common;
-mod servers;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use bus::events::{Event, Json, MAX_TASKS, Object, ObjectCreated, ObjectId, Parameters, TaskFinished, TaskOutcome};
 use bus::{Binding, Bus, Hear, PATIENCE, Received};
+use chassis::Service;
+use distributor::Distributor;
 use operations::{Catalogue, Operation};
+use processor::Processor;
 use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 const USAGE: &str = "\
 call OPERATION DATA [PARAMETERS [PARTS]]   submits a job and does not wait for it: call pow [1,2,3] {\"exponent\":2} 3
@@ -34,28 +36,12 @@ result [JOB [SECONDS]]                     waits for its result, 60 s at most; J
 
 /// How long `result` waits. That a processor dies does not matter, as another one gets its task; that there is none does.
 const WAIT_SECONDS: u16 = 60;
-/// All of them, with what came of them, stay in memory.
-const MAX_JOBS: usize = 1000;
 
 struct Job {
     object: Object,
     operation: Arc<dyn Operation>,
     /// By their numbers, and so in order.
     parts: BTreeMap<u32, TaskFinished>,
-}
-
-impl Job {
-    fn is_complete(&self) -> bool {
-        self.parts.values().next().is_some_and(|part| part.attempt.parts as usize == self.parts.len())
-    }
-
-    fn gather(&self) -> anyhow::Result<String> {
-        let partials = self.parts.values().map(|part| match &part.outcome {
-            TaskOutcome::Succeeded(result) => Ok(result.parse()?),
-            TaskOutcome::Failed(_) => Err(anyhow!("failed")),
-        });
-        Ok(self.operation.gather(partials.collect::<anyhow::Result<_>>()?, &self.object.parameters)?.to_string())
-    }
 }
 
 struct Client(watch::Sender<Vec<Job>>);
@@ -85,7 +71,6 @@ impl Client {
         ensure!((1..=MAX_TASKS).contains(&tasks), "PARTS: 1 to {MAX_TASKS} are allowed");
         operation.check(&data.parse()?, &parameters)?;
         let number = self.0.borrow().len() + 1;
-        ensure!(number <= MAX_JOBS, "{MAX_JOBS} jobs are enough for one client: start another one");
         let (id, name, created_at) = (ObjectId::new(), format!("job {number}"), bus::now());
         let (deadline_ms, operation_name) = (Duration::from_secs(86_400).into(), operation.name().parse()?);
         let object = Object { id, name, operation: operation_name, parameters, data, tasks, deadline_ms, created_at };
@@ -103,18 +88,30 @@ impl Client {
         ensure!((1..=jobs).contains(&number), "JOB: there are {jobs}");
         let seconds = words.get(1).map_or(Ok(WAIT_SECONDS), |word| word.parse()).context("SECONDS: 0 to 65535")?;
         let (mut jobs, patience) = (self.0.subscribe(), Duration::from_secs(seconds.into()));
-        let _ = timeout(patience, jobs.wait_for(|jobs| jobs[number - 1].is_complete())).await;
-        let (job, mut text) = (&jobs.borrow()[number - 1], String::new());
+        let is_complete = |jobs: &Vec<Job>| {
+            let parts = &jobs[number - 1].parts;
+            parts.values().next().is_some_and(|part| part.attempt.parts as usize == parts.len())
+        };
+        let in_time = timeout(patience, jobs.wait_for(is_complete)).await.is_ok();
+        let (job, mut text, mut partials) = (&jobs.borrow()[number - 1], String::new(), Vec::new());
         for TaskFinished { attempt, outcome, .. } in job.parts.values() {
-            let outcome = match outcome {
-                TaskOutcome::Succeeded(result) => result.as_str(),
-                TaskOutcome::Failed(error) => &format!("failed, {error:?}"),
-            };
-            text += &format!("part {} of {} by {}: {outcome}\n", attempt.part, attempt.parts, attempt.processor);
+            text += &format!("part {} of {} by {}: ", attempt.part, attempt.parts, attempt.processor);
+            match outcome {
+                TaskOutcome::Succeeded(partial) => partials.push(partial.parse()?),
+                TaskOutcome::Failed(error) => bail!("{text}failed, {error:?}"),
+            }
+            text += &format!("{}\n", partials[partials.len() - 1]);
         }
-        ensure!(job.is_complete(), "{text}job {number} is not finished after {patience:?}; it may be later: ask again");
-        Ok(format!("{text}job {number}: {}", job.gather().unwrap_or_else(|error| error.to_string())))
+        ensure!(in_time, "{text}job {number} is not finished after {patience:?}; it may be later: ask again");
+        Ok(format!("{text}job {number}: {}", job.operation.gather(partials, &job.object.parameters)?))
     }
+}
+
+/// Runs a service as a task of this process, for a bus on which nobody else is.
+async fn serve<S: Service>(settings: &str, bus: &Bus, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    let context = chassis::Context { bus: bus.clone(), catalogue: Catalogue::built_in(), grace: PATIENCE };
+    tokio::spawn(S::build(serde_json::from_str(settings)?, context).await?.run(shutdown.clone()));
+    Ok(())
 }
 
 #[tokio::main]
@@ -122,7 +119,9 @@ async fn main() -> common::Ended {
     common::no_arguments(&format!("commands are typed\n{USAGE}"));
     let (shutdown, bus) = (common::shutdown()?, common::bus("scatter_gather", "ebs").await?);
     if common::is_embedded() {
-        tokio::spawn(servers::two(bus.clone(), shutdown.clone()));
+        serve::<Distributor>("{}", &bus, &shutdown).await?;
+        serve::<Processor>(r#"{"processor": "processor-1"}"#, &bus, &shutdown).await?;
+        serve::<Processor>(r#"{"processor": "processor-2"}"#, &bus, &shutdown).await?;
     }
     // New queues have to settle for two seconds: better now than in the first call.
     bus.ensure::<ObjectCreated>(&"nop".parse()?).await;

@@ -6,44 +6,37 @@ use anyhow::{Context, bail};
 use tokio::time::{Instant, interval, sleep_until};
 use uuid::Uuid;
 
-use crate::{
-    common,
-    node::{BEAT, Listed, View},
-};
+use crate::common;
+use crate::node::{BEAT, Listed, View};
 
-const USAGE: &str = "\
-like                one like
-like many [COUNT]   so many, or 10, half a second after one another
-nodes               the nodes, and how many clients each has";
-
+const USAGE: &str = "like: one like; like many: ten of them, half a second after one another";
+const MANY: u32 = 10;
+const DELAY: Duration = Duration::from_millis(500);
 /// A node that does not answer within this is as good as dead.
 const PATIENCE: Duration = Duration::from_secs(5);
-const DELAY: Duration = Duration::from_millis(500);
-const MAX_COUNT: u32 = 10_000;
 
 struct Client {
     http: reqwest::Client,
     id: Uuid,
     /// Whoever was heard of.
     known: BTreeSet<String>,
-    /// The node that it keeps to, and what that says.
+    /// The node that it keeps to.
     node: String,
-    view: View,
+    likes: u64,
 }
 
 impl Client {
     /// Finds the nodes, and takes the least busy one that answers.
     async fn join(&mut self) -> anyhow::Result<()> {
         for address in self.known.clone() {
-            let answer = self.http.get(format!("http://{address}/api/nodes")).send().await;
-            let Ok(answer) = answer else { continue };
+            let Ok(answer) = self.http.get(format!("http://{address}/api/nodes")).send().await else { continue };
             let mut view: View = answer.json().await.with_context(|| format!("{address} is not a node"))?;
             view.nodes.sort_by_key(|node| node.clients);
             for Listed { address, clients, .. } in view.nodes {
                 self.node = address;
                 // One that has just died is still in the list.
                 if self.beat().await.is_ok() {
-                    println!("at {}, which had {clients} clients; {} likes", self.node, self.view.likes);
+                    println!("at {}, which had {clients} clients", self.node);
                     return Ok(());
                 }
             }
@@ -54,8 +47,12 @@ impl Client {
     /// Says that it is there, and hears what is new. Who does not for some seconds is no client any more.
     async fn beat(&mut self) -> reqwest::Result<()> {
         let request = self.http.put(format!("http://{}/api/clients/{}", self.node, self.id));
-        self.view = request.send().await?.error_for_status()?.json().await?;
-        self.known.extend(self.view.nodes.iter().map(|node| node.address.clone()));
+        let view: View = request.send().await?.error_for_status()?.json().await?;
+        self.known.extend(view.nodes.into_iter().map(|node| node.address));
+        if view.likes != self.likes {
+            println!("{} likes", view.likes);
+            self.likes = view.likes;
+        }
         Ok(())
     }
 
@@ -63,8 +60,7 @@ impl Client {
         loop {
             match self.http.post(format!("http://{}/api/likes", self.node)).send().await {
                 Ok(answer) => {
-                    let later = if answer.status() == 200 { "" } else { "; the others hear of it later" };
-                    println!("liked at {}{later}", self.node);
+                    println!("liked at {}: {}", self.node, answer.status());
                     return Ok(());
                 }
                 // It did not get there, so another node may have it. This ends, because joining does if all are dead.
@@ -81,12 +77,12 @@ pub async fn run(known: &[&str]) -> anyhow::Result<()> {
     // A connection for each request: then it is certain that one was not sent if there was none.
     let http = reqwest::Client::builder().timeout(PATIENCE).pool_max_idle_per_host(0).no_proxy().build()?;
     let known = known.iter().map(|address| (*address).to_owned()).collect();
-    let mut client = Client { http, id: Uuid::now_v7(), known, node: String::new(), view: View::default() };
+    let mut client = Client { http, id: Uuid::now_v7(), known, node: String::new(), likes: 0 };
     client.join().await?;
     println!("{USAGE}");
     let (shutdown, mut lines, mut beat) = (common::shutdown()?, common::lines(), interval(BEAT));
     // How many likes are still to come, and when the next one is.
-    let (mut many, mut next, mut shown) = (0, Instant::now(), client.view.likes);
+    let (mut many, mut next) = (0, Instant::now());
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
@@ -95,31 +91,17 @@ pub async fn run(known: &[&str]) -> anyhow::Result<()> {
                     println!("{} is gone", client.node);
                     client.join().await?;
                 }
-                if client.view.likes != shown {
-                    shown = client.view.likes;
-                    println!("{shown} likes");
-                }
             }
             () = sleep_until(next), if many > 0 => {
                 client.like().await.unwrap_or_else(|error| println!("{error:#}"));
                 (many, next) = (many - 1, next + DELAY);
             }
             // The next command when this one is done.
-            line = lines.recv(), if many == 0 => {
-                let Some(line) = line else { return Ok(()) };
-                next = Instant::now();
-                match line.split_whitespace().collect::<Vec<_>>()[..] {
-                    ["like"] => many = 1,
-                    ["like", "many"] => many = 10,
-                    ["like", "many", count] => match count.parse() {
-                        Ok(count @ 1..=MAX_COUNT) => many = count,
-                        _ => println!("COUNT: 1 to {MAX_COUNT} are allowed"),
-                    },
-                    ["nodes"] => for Listed { id, address, clients } in &client.view.nodes {
-                        println!("{address}  {id}  {clients} clients");
-                    },
-                    _ => println!("unknown: {line}\n{USAGE}"),
-                }
+            line = lines.recv(), if many == 0 => match line.as_deref() {
+                Some("like") => (many, next) = (1, Instant::now()),
+                Some("like many") => (many, next) = (MANY, Instant::now()),
+                Some(line) => println!("unknown: {line}\n{USAGE}"),
+                None => return Ok(()),
             }
         }
     }

@@ -8,7 +8,7 @@
 //! curl -X POST localhost:6001/api/likes
 //! curl localhost:6002/api/likes
 //! curl localhost:6003/api/nodes
-//! cargo run --example likes -- client                # then: like, like many, nodes
+//! cargo run --example likes -- client                # then: like, like many
 //! ```
 //!
 //! Without a broker, the nodes are tasks of one process:
@@ -32,7 +32,7 @@ mod client;
 mod common;
 mod node;
 
-use tokio::task::JoinSet;
+use futures_util::future::try_join_all;
 
 const USAGE: &str = "\
 likes node --port PORT [--port PORT ...]   a node, or several in this process; QUEUE_URL says where the bus is
@@ -56,10 +56,8 @@ async fn nodes(arguments: &[&str]) -> anyhow::Result<()> {
     let ports: Option<Vec<u16>> = arguments.chunks(2).map(port).collect();
     let ports = ports.unwrap_or_else(|| common::usage(&format!("--port takes a number from 1 to 65535\n\n{USAGE}")));
     let (shutdown, bus) = (common::shutdown()?, common::bus("likes", "likes").await?);
-    let mut nodes: JoinSet<_> = ports.iter().map(|port| node::run(bus.clone(), *port, shutdown.clone())).collect();
-    while let Some(ended) = nodes.join_next().await {
-        ended??;
-    }
+    let nodes = ports.iter().map(|port| node::run(bus.clone(), *port, shutdown.clone()));
+    shutdown.run_until_cancelled(try_join_all(nodes)).await.transpose()?;
     bus.close().await;
     Ok(())
 }

@@ -92,8 +92,8 @@ async fn the_dead_disappear_a_new_leader_is_elected_and_who_comes_late_or_back_c
     let view = all_see(&left, 3).await;
     let next = leader(&view);
     assert!(left.contains(&next), "{view}");
-    line(&nodes.iter().find(|node| node.port == next).unwrap().process, &format!("leader 127.0.0.1:{next}, 3 likes"))
-        .await;
+    let leading = nodes.iter().find(|node| node.port == next).unwrap();
+    line(&leading.process, &format!("leader 127.0.0.1:{next} of 2 nodes: 3 likes")).await;
 
     // It comes back, and another one for the first time: they knew all before they answered, and lead nobody.
     nodes.push(start(&place, dead).await);
@@ -108,7 +108,7 @@ async fn the_dead_disappear_a_new_leader_is_elected_and_who_comes_late_or_back_c
     let view = all_see(&ports, 7).await;
     assert_eq!(leader(&view), next, "{view}");
 
-    // Who leaves in good order is gone at once.
+    // Who leaves in good order is gone, too.
     let mut leaving = nodes.pop().unwrap();
     interrupt(&mut leaving.process).await;
     all_see(&ports[..ports.len() - 1], 7).await;
@@ -147,7 +147,6 @@ async fn clients_get_the_least_busy_node_and_another_one_when_it_dies() {
         .await;
     let dead = nodes.iter().position(|node| node.port == used[0]).unwrap();
     nodes.remove(dead).process.kill().await.unwrap();
-    client.type_line("nodes").await.unwrap();
     line(client, "which had 1 clients").await;
     eventually(async || if count(client, "liked at") == 11 { Ok(()) } else { Err(format!("{:?}", client.lines())) })
         .await;
@@ -215,7 +214,11 @@ async fn bad_commands_and_ports_in_use_are_told() {
     let told = |ended: Ended, code, text: &str| {
         assert!(ended.code == Some(code) && ended.errors.contains(text), "{text}: {ended:?}");
     };
-    told(place.run("likes", &format!("node --port {port}")).await, 1, &format!("port {port} is in use"));
+    told(
+        place.run("likes", &format!("node --port {port}")).await,
+        1,
+        &format!("port {port} cannot be used: Address already in use"),
+    );
     for (arguments, text) in [
         ("", "likes node --port PORT"),
         ("dislike", "likes client"),
@@ -234,12 +237,8 @@ async fn bad_commands_and_ports_in_use_are_told() {
     let node = place.start("likes", &format!("node --port {port}"));
     line(&node, "serves").await;
     let mut client = place.start("likes", &format!("client 127.0.0.1:{port}"));
-    for (command, text) in
-        [("dislike", "unknown: dislike"), ("like many 0", "COUNT: 1 to"), ("like many x", "COUNT: 1 to")]
-    {
-        client.type_line(command).await.unwrap();
-        line(&client, text).await;
-    }
+    client.type_line("dislike").await.unwrap();
+    line(&client, "unknown: dislike").await;
     let answer = reqwest::get(format!("http://127.0.0.1:{port}/likes")).await.unwrap();
     assert_eq!(answer.status(), 404);
     assert!(answer.text().await.unwrap().contains("/api/likes"));

@@ -99,7 +99,7 @@ async fn any_number_of_parts_fits_any_number_of_elements() {
         call(&mut client, number, &format!("call plusone {call_of}")).await;
         let result = ask(&mut client, &format!("result {number}"), &format!("job {number}: {result}")).await;
         let made = parts(&client, parts_made, &result);
-        assert!(made.iter().all(|(processor, _)| processor.starts_with("server-")), "{made:?}");
+        assert!(made.iter().all(|(processor, _)| processor.starts_with("processor-")), "{made:?}");
     }
     client.end_input();
 }
