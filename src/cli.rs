@@ -10,7 +10,7 @@ use crate::{
         completions, dead_letters, doctor, events, objects, operations, result, spam, statistics, submit, totals,
     },
     failure::end,
-    output::heading,
+    output::{self, heading},
     settings::{Flags, Settings},
     up::{self, NAME},
 };
@@ -144,8 +144,8 @@ async fn perform(command: Command) -> Result<ExitCode, ExitCode> {
         Command::Events(arguments) => end(events::run(arguments).await),
         Command::DeadLetters(arguments) => end(dead_letters::run(arguments).await),
         Command::Completions(arguments) => end(completions::run(&arguments, Cli::command())),
-        Command::Doctor(arguments) => doctor::main(arguments).await,
-        Command::Spam(arguments) => spam::main(arguments).await,
+        Command::Doctor(arguments) => end(doctor::run(arguments).await),
+        Command::Spam(arguments) => end(spam::run(arguments).await),
         Command::Backup { file, force, flags } => {
             ::statistics::back_up(settings(&flags)?.statistics.database_url.path(), &file, force).await
         }
@@ -157,7 +157,7 @@ async fn perform(command: Command) -> Result<ExitCode, ExitCode> {
 
 fn settings(flags: &Flags) -> Result<Settings, ExitCode> {
     Settings::load(flags).map_err(|error| {
-        eprintln!("{NAME}: {error}");
+        output::tell(&error.to_string());
         ExitCode::from(EXIT_CONFIG)
     })
 }

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::output::{self, one_line};
 
 /// How often it is said where it cannot be shown in place.
-const PAUSE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_secs(5);
 /// How often the terminal shows that something still happens.
 const TICK: Duration = Duration::from_millis(120);
 
@@ -25,8 +25,13 @@ impl Progress {
     /// Of what has so many bytes, if that is known.
     pub fn of_bytes(total: Option<u64>) -> Self {
         let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
-        let known = "{spinner} {bar:24} {percent:>3} %  {msg}  {eta} left";
-        Self::with(bar, if total.is_some() { known } else { "{spinner} {bytes}  {msg}" })
+        let known = "{spinner} {bar:16} {percent:>3} %  {eta} left  {wide_msg}";
+        Self::with(bar, if total.is_some() { known } else { "{spinner} {bytes}  {wide_msg}" })
+    }
+
+    /// Of what is a part of a whole: [`show_part`](Self::show_part).
+    pub fn of_parts() -> Self {
+        Self::with(ProgressBar::new(1), "{spinner} {bar:16} {wide_msg}")
     }
 
     /// Of what ends when it ends; what it is.
@@ -59,6 +64,12 @@ impl Progress {
         }
         self.bar.set_position(position);
         self.bar.set_message(message);
+    }
+
+    /// So much is done of so much.
+    pub fn show_part(&self, done: u64, of: u64, message: &str) {
+        self.bar.set_length(of);
+        self.show(done, message);
     }
 
     /// Says something that stays, above it.

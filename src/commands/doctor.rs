@@ -7,10 +7,7 @@ mod place;
 mod record;
 mod system;
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
@@ -18,6 +15,8 @@ use serde_json::json;
 use self::check::{Check, Verdict};
 use crate::{
     client::Address,
+    failure::{EXIT_NO, Failure},
+    output::{self, Format},
     settings::{Flags, Parts},
 };
 
@@ -27,22 +26,24 @@ system that runs is asked at --url, with the token in API_TOKEN; bus and record 
 
 Exit codes: 0 there is no problem; 1 there is one; 64 wrong usage.";
 
-/// Looks at the system, its bus, its record and this machine, and says what is wrong and what to do.
+/// Says what is wrong and what to do: looks at the system, its bus, its record and this machine.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Doctor {
     #[command(flatten)]
     address: Address,
-    /// Prints the findings as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
     // Last: its heading is for all that follows.
     #[command(flatten)]
     flags: Flags,
 }
 
 /// Looks at everything, at the same time.
-pub async fn main(doctor: Doctor) -> ExitCode {
+///
+/// # Errors
+/// If standard output takes no more.
+pub async fn run(doctor: Doctor) -> Result<ExitCode, Failure> {
     let parts = Parts::of(&doctor.flags);
     let (system, bus, record) = tokio::join!(system::look(&doctor.address), bus::look(&parts), record::look(&parts));
     let settings = match parts.error {
@@ -51,12 +52,7 @@ pub async fn main(doctor: Doctor) -> ExitCode {
     };
     let checks: Vec<Check> = [vec![settings], machine::look(), system, bus, record].concat();
     let problems = checks.iter().filter(|check| check.verdict == Verdict::Problem).count();
-    let shown = if doctor.json {
-        format!("{:#}\n", json!({"problems": problems, "checks": checks}))
-    } else {
-        checks.iter().map(Check::shown).collect()
-    };
-    // Whoever reads may have read enough.
-    let _ = io::stdout().write_all(shown.as_bytes());
-    if problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let found = json!({"problems": problems, "checks": checks});
+    output::report(&doctor.format.written(&found, |_| checks.iter().map(Check::shown).collect()))?;
+    Ok(ExitCode::from(if problems == 0 { 0 } else { EXIT_NO }))
 }

@@ -11,14 +11,9 @@ mod submit;
 mod tally;
 mod texts;
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use chassis::{config::EXIT_CONFIG, shutdown};
+use chassis::shutdown;
 use clap::Args;
 use reqwest::Method;
 use tokio::time::{Instant, timeout};
@@ -27,14 +22,14 @@ pub use self::plan::Arguments;
 use self::{
     follow::{Follow, Followed},
     plan::Plan,
-    progress::Progress,
     report::{Figures, Report},
     submit::Submitter,
     tally::Tally,
 };
 use crate::{
     client::{Address, Client, ClientError},
-    up::NAME,
+    failure::Failure,
+    output::{self, Format},
 };
 
 /// How long the system may take to answer at the very end.
@@ -48,10 +43,10 @@ that those are not flattered which had to wait for the ones before.
 Ctrl-C ends it with the report so far; a second one ends it at once.
 
 Exit codes: 0 all was accepted, and has finished well; 1 something was refused, failed, lost, or due and never sent; 64 wrong \
-usage; 69 the system cannot be reached; 75 something had not finished after --wait.
+usage; 66 FILE cannot be read; 69 the system cannot be reached; 75 something had not finished after --wait.
 A token, if the system wants one, is taken from API_TOKEN.";
 
-/// Submits many objects, at a fixed rate or as fast as they are accepted, and measures.
+/// Submits many objects and measures: at a fixed rate, or as fast as they are accepted.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Spam {
@@ -59,48 +54,34 @@ pub struct Spam {
     arguments: Arguments,
     #[command(flatten)]
     address: Address,
-    /// Prints the report as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 /// Does what is asked for.
-pub async fn main(spam: Spam) -> ExitCode {
-    let plan = match Plan::of(spam.arguments) {
-        Ok(plan) => Arc::new(plan),
-        Err(reason) => {
-            eprintln!("{NAME}: {reason}");
-            return ExitCode::from(EXIT_CONFIG);
-        }
-    };
-    match run(&plan, &spam.address).await {
-        Ok(report) => {
-            let shown = if spam.json { report.json() } else { report.text() };
-            // Whoever reads may have read enough.
-            let _ = io::stdout().write_all(shown.as_bytes());
-            report.exit_code()
-        }
-        Err(error) => {
-            eprintln!("{NAME}: {error}");
-            error.exit_code()
-        }
-    }
+///
+/// # Errors
+/// If it could not begin, or if standard output takes no report.
+pub async fn run(spam: Spam) -> Result<ExitCode, Failure> {
+    let plan = Arc::new(Plan::of(spam.arguments)?);
+    let report = measure(&plan, &spam.address).await?;
+    output::report(&spam.format.written(&report.json(), |_| report.text()))?;
+    Ok(report.exit_code())
 }
 
 /// Submits, follows, compares. The error is why it could not begin.
-async fn run(plan: &Arc<Plan>, address: &Address) -> Result<Report, ClientError> {
+async fn measure(plan: &Arc<Plan>, address: &Address) -> Result<Report, ClientError> {
     let client = Arc::new(Client::of(address)?);
     let before = Figures::ask(&client, &plan.operation).await?;
     let stop = shutdown::on_signals().unwrap_or_default();
     let tally = Arc::new(Tally::default());
-    let progress = Progress::new();
 
     let submitter = Arc::new(Submitter::new(client.clone(), plan.clone(), tally.clone()));
-    let load = progress.submitting(plan, &tally, load::run(plan, &submitter, &stop)).await;
+    let load = progress::submitting(plan, &tally, load::run(plan, &submitter, &stop)).await;
 
     let accepted = tally.take_accepted();
     let follow = Follow::new(&client, accepted.open, Instant::now() + plan.wait, &stop);
-    let followed: Followed = progress.following(&follow, follow.run(accepted.earliest)).await;
+    let followed: Followed = progress::following(&follow, follow.run(accepted.earliest)).await;
     let after = timeout(LAST_QUESTION, Figures::ask(&client, &plan.operation)).await;
     let after = after.ok().and_then(Result::ok);
     Ok(Report { plan: plan.clone(), load, counts: tally.counts(), followed, before, after })

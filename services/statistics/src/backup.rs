@@ -65,16 +65,15 @@ async fn to_standard_output(database: &Path) -> Result<Copied, CopyError> {
 }
 
 fn tell(target: &Path, copied: Result<Copied, CopyError>) -> ExitCode {
-    match copied {
+    let (message, code) = match copied {
         Ok(Copied { bytes, objects }) => {
-            eprintln!("{}: {objects} objects, {bytes} bytes, checked", target.display());
-            ExitCode::SUCCESS
+            (format!("{}: {objects} objects, {bytes} bytes, checked", target.display()), ExitCode::SUCCESS)
         }
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::from(code(&error))
-        }
-    }
+        Err(error) => (error.to_string(), ExitCode::from(code(&error))),
+    };
+    // Whether there is anybody to be told or not, it is done or it is not.
+    let _ = writeln!(io::stderr(), "{message}");
+    code
 }
 
 fn code(error: &CopyError) -> u8 {

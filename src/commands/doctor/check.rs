@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-/// Columns of a line, so that what is to be done stands below what was seen.
-const WIDTH: usize = 80;
-/// Columns of the verdict and of the subject.
+use crate::output::{USUAL_WIDTH as WIDTH, one_line, wrapped};
+
+/// Columns of the verdict and of the subject: what is to be done stands below what was seen.
 const MARGIN: usize = 19;
 
 /// One thing that was looked at.
@@ -52,8 +52,8 @@ impl Check {
     /// As it turned out.
     pub fn new(subject: &str, verdict: Verdict, says: impl Into<String>, to_do: impl Into<String>) -> Self {
         // What others wrote must not steer the terminal.
-        let harmless = |text: String| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        Self { subject: subject.to_owned(), verdict, says: harmless(says.into()), to_do: harmless(to_do.into()) }
+        let (says, to_do) = (one_line(&says.into()), one_line(&to_do.into()));
+        Self { subject: subject.to_owned(), verdict, says, to_do }
     }
 
     /// Lines for people.
@@ -63,34 +63,15 @@ impl Check {
             Verdict::Warning => "WARNING",
             Verdict::Problem => "PROBLEM",
         };
-        let mut shown = String::new();
-        for (number, line) in wrapped(&self.says).into_iter().enumerate() {
-            let (verdict, subject) = if number == 0 { (verdict, self.subject.as_str()) } else { ("", "") };
-            shown += format!("{verdict:<8} {subject:<9} {line}").trim_end();
-            shown.push('\n');
-        }
-        for (number, line) in wrapped(&self.to_do).into_iter().enumerate().filter(|_| !self.to_do.is_empty()) {
-            let arrow = if number == 0 { "→ " } else { "  " };
-            shown += &format!("{:MARGIN$}{arrow}{line}\n", "");
-        }
-        shown
+        let Self { subject, says, to_do, .. } = self;
+        let beside = |indent: usize, text: &str| wrapped(text, WIDTH, &" ".repeat(indent))[indent..].to_owned();
+        let says = beside(MARGIN, says);
+        let to_do = match to_do.as_str() {
+            "" => String::new(),
+            to_do => format!("{:MARGIN$}→ {}", "", beside(MARGIN + 2, to_do)),
+        };
+        format!("{verdict:<8} {subject:<9} {says}{to_do}")
     }
-}
-
-/// Broken between words, so that it fits beside the margin. A word that is longer stays whole: it may be an address.
-fn wrapped(text: &str) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines
-            .last_mut()
-            .filter(|line| line.is_empty() || MARGIN + 2 + line.chars().count() + 1 + word.chars().count() <= WIDTH);
-        match line {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) => *line = format!("{line} {word}"),
-            None => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 #[cfg(test)]
@@ -103,6 +84,6 @@ mod tests {
         assert!(shown.starts_with("PROBLEM  bus       word word"), "{shown}");
         assert!(shown.contains("\n                   → do do"), "{shown}");
         assert!(shown.lines().all(|line| line.chars().count() <= WIDTH), "{shown}");
-        assert_eq!(Check::ok("bus", "fine\u{1b}[31m").shown(), "ok       bus       fine [31m\n");
+        assert_eq!(Check::ok("bus", "fine\u{1b}[31m").shown(), "ok       bus       fine\u{fffd}[31m\n");
     }
 }

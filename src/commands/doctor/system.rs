@@ -111,13 +111,9 @@ fn token(client: &Client, operations: Result<Answer, String>) -> Check {
         (StatusCode::UNAUTHORIZED, None) => {
             Check::problem("token", "the system wants one", "set API_TOKEN to one of those that it was given")
         }
-        (StatusCode::UNAUTHORIZED, Some(token)) if token.contains(',') => {
-            let to_do = "set API_TOKEN to one of them; between commas they are for the system alone";
-            Check::problem("token", "API_TOKEN has several, and one is shown at a time", to_do)
-        }
         (StatusCode::UNAUTHORIZED, Some(_)) => Check::problem(
             "token",
-            "the one in API_TOKEN is not one of the system's",
+            "the one in API_TOKEN, of several the first, is not one of the system's",
             "set API_TOKEN to one of those that it was given",
         ),
         (StatusCode::TOO_MANY_REQUESTS, _) => {

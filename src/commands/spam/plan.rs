@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::texts::Texts;
+use crate::failure::{EXIT_NO_INPUT, Failure};
 
 /// How many objects, if nothing says anything about it.
 const DEFAULT_COUNT: u64 = 1000;
@@ -89,26 +90,27 @@ impl Plan {
     /// Reads the files, and decides what was left open.
     ///
     /// # Errors
-    /// What is not allowed.
-    pub fn of(arguments: Arguments) -> Result<Self, String> {
+    /// What is not allowed, or cannot be read.
+    pub fn of(arguments: Arguments) -> Result<Self, Failure> {
         let size = arguments.size.unwrap_or(ByteSize::bytes(1));
         if size < ByteSize::bytes(1) || size > MAX_SIZE {
-            return Err(format!("--size {size}: 1 to {MAX_SIZE} are allowed"));
+            return Err(Failure::usage(format!("--size {size}: 1 to {MAX_SIZE} are allowed")));
         }
         let held = size.as_u64() * u64::from(arguments.concurrency);
         if held > MAX_HELD_BYTES {
             let most = ByteSize::bytes(MAX_HELD_BYTES);
-            return Err(format!("--size times --concurrency: at most {most} are held in memory at a time"));
+            let message = format!("--size times --concurrency: at most {most} are held in memory at a time");
+            return Err(Failure::usage(message));
         }
         if arguments.duration == Some(Span::ZERO) {
-            return Err("--duration: 1ms or more is allowed".to_owned());
+            return Err(Failure::usage("--duration: 1ms or more is allowed"));
         }
         let size = arguments.size.map(ByteSize::as_usize);
         let seed = || arguments.seed.unwrap_or_else(rand::random);
         let texts = match (arguments.files.as_slice(), arguments.random_strings) {
             ([], false) => Texts::Prose { seed: seed(), size },
             ([], true) => Texts::RandomStrings { seed: seed(), size },
-            (files, _) => Texts::read(files)?,
+            (files, _) => Texts::read(files).map_err(|reason| Failure::told(EXIT_NO_INPUT, reason))?,
         };
         let count = match (arguments.count, arguments.duration) {
             (None, None) => Some(texts.different().unwrap_or(DEFAULT_COUNT)),
@@ -150,7 +152,8 @@ mod tests {
         let command = Arguments::augment_args(clap::Command::new("spam"));
         let words = ["spam"].into_iter().chain(line.split_whitespace());
         let matches = command.try_get_matches_from(words).map_err(|error| error.to_string())?;
-        Plan::of(Arguments::from_arg_matches(&matches).map_err(|error| error.to_string())?)
+        let arguments = Arguments::from_arg_matches(&matches).map_err(|error| error.to_string())?;
+        Plan::of(arguments).map_err(|failure| failure.to_string())
     }
 
     #[test]

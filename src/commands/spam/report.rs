@@ -6,11 +6,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{follow::Followed, latency::Spread, load::Load, plan::Plan, tally::Counts};
-
-/// Something had not finished in time (`EX_TEMPFAIL` of sysexits).
-const EXIT_NOT_YET: u8 = 75;
-/// The record could not be asked (`EX_UNAVAILABLE`).
-const EXIT_UNAVAILABLE: u8 = 69;
+use crate::{
+    failure::{EXIT_NOT_YET, EXIT_UNAVAILABLE},
+    output::one_line,
+};
 
 /// What each latency is.
 const DEFINITIONS: [(&str, &str); 4] = [
@@ -130,10 +129,10 @@ impl Report {
     }
 
     /// As JSON.
-    pub fn json(&self) -> String {
+    pub fn json(&self) -> Value {
         let Self { plan, load, counts, followed, before, after } = self;
         let round = |number: f64| (number * 1000.0).round() / 1000.0;
-        let report = json!({
+        json!({
             "run": plan.run,
             "operation": plan.operation,
             "seconds": round(load.took.as_secs_f64()),
@@ -159,8 +158,7 @@ impl Report {
             "statistics": {
                 "before": before, "after": after, "created": self.created(), "of_these_objects_alone": self.is_alone(),
             },
-        });
-        format!("{report:#}\n")
+        })
     }
 
     /// For people: within 80 columns, but for what others say.
@@ -217,10 +215,10 @@ impl Report {
             }
         }
         for (kind, trouble) in &counts.trouble {
-            writeln!(text, "  {} × {kind}: {}", trouble.count, harmless(&trouble.example))?;
+            writeln!(text, "  {} × {kind}: {}", trouble.count, one_line(&trouble.example))?;
         }
         if let Some(error) = &followed.error {
-            writeln!(text, "The record could not be read to the end: {}", harmless(error))?;
+            writeln!(text, "The record could not be read to the end: {}", one_line(error))?;
         }
         Ok(())
     }
@@ -273,11 +271,6 @@ impl Report {
         }
         Ok(())
     }
-}
-
-/// What others wrote must not steer the terminal.
-fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -369,7 +362,7 @@ mod tests {
 
     #[test]
     fn the_json_has_the_same() {
-        let told: Value = serde_json::from_str(&report().json()).unwrap_or_default();
+        let told = report().json();
         assert_eq!(told["objects"]["accepted"], 10);
         assert_eq!(told["statistics"]["of_these_objects_alone"], true);
         assert!(told["latencies_ms"]["recorded"]["p50"].as_f64().is_some_and(|p50| (p50 - 5.0).abs() < 0.01), "{told}");

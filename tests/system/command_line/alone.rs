@@ -1,6 +1,8 @@
 //! Where no system runs, and before one is asked.
 
-use super::kit::ebs_at;
+use std::{fs::File, process::Stdio};
+
+use super::kit::{Ran, command_at, ebs_at};
 
 /// Nobody listens there.
 const NOWHERE: &str = "http://127.0.0.1:1";
@@ -54,9 +56,44 @@ async fn what_cannot_be_meant_ends_with_64_and_says_what_can() {
         assert_eq!((ran.code, ran.said.as_str()), (64, ""), "{arguments:?}: {ran:?}");
         assert!(ran.told.contains(told), "{arguments:?}: {ran:?}");
     }
-    for (file, told) in [("no/such/file", "--data"), ("/", "directory")] {
-        let ran = ebs_at(NOWHERE, &["submit", file]).await;
-        assert!(ran.code == 66 && ran.told.contains(told), "{ran:?}");
+    for (command, file, told) in [
+        ("submit", "no/such/file", "--data"),
+        ("submit", "/", "directory"),
+        ("spam", "no/such/file", "No such file"),
+        ("spam", "/", "directory"),
+    ] {
+        let ran = ebs_at(NOWHERE, &[command, file]).await;
+        assert!(ran.code == 66 && ran.told.contains(told), "{command} {file}: {ran:?}");
+    }
+}
+
+/// Each way in which a command ends, where it can be without a system.
+const ENDS: [(i32, &[&str]); 6] = [
+    (64, &["spam", "--size", "0"]),
+    (64, &["up", "--concurrency", "many"]),
+    (66, &["spam", "no/such/file"]),
+    (66, &["backup", "-", "--database-url", "no-such-record"]),
+    (69, &["spam"]),
+    (69, &["statistics"]),
+];
+
+#[tokio::test]
+async fn when_nobody_hears_what_is_wrong_the_exit_code_says_it_all_the_same() {
+    for (code, arguments) in ENDS {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let unheard = command_at(NOWHERE, arguments).stderr(writer).spawn().unwrap().wait_with_output().await;
+        assert_eq!(Ran::of(unheard.unwrap()).code, code, "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn where_there_is_no_room_for_what_was_asked_for_it_ends_with_74_and_says_so() {
+    for arguments in [&["doctor"][..], &["doctor", "--json"], &["completions", "bash"]] {
+        let full = Stdio::from(File::options().write(true).open("/dev/full").unwrap());
+        let ran = command_at(NOWHERE, arguments).stdout(full).spawn().unwrap().wait_with_output().await;
+        let ran = Ran::of(ran.unwrap());
+        assert!(ran.code == 74 && ran.told.contains("cannot write"), "{arguments:?}: {ran:?}");
     }
 }
 
@@ -67,6 +104,7 @@ async fn the_help_lists_every_command_and_each_says_its_exit_codes_in_eighty_col
     {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
+    assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
     for command in ["submit", "result", "operations", "objects", "totals", "statistics", "events", "dead-letters"] {
         let help = ebs_at(NOWHERE, &[command, "--help"]).await.ok();
         let (_, last_words) = help.split_once("Print help\n").unwrap();

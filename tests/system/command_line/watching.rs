@@ -52,7 +52,8 @@ async fn whoever_has_read_enough_ends_it_quietly(options: Options) {
         assert_eq!((ran.code, ran.told.as_str()), (0, ""), "{arguments:?}");
     }
     // Nobody reads from the beginning.
-    for arguments in [&["operations"][..], &["objects", "--all"], &["completions", "bash"]] {
+    let spam = ["spam", "--count", "1"];
+    for arguments in [&["operations"][..], &["objects", "--all"], &["completions", "bash"], &spam] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut unread = command(&system, arguments);

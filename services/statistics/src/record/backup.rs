@@ -92,6 +92,7 @@ pub async fn backup(database: &Path, target: &Path, force: bool) -> Result<Copie
 /// # Errors
 /// Why it came to nothing.
 pub async fn backup_for_reading(database: &Path) -> Result<(File, Copied), CopyError> {
+    check_source(database)?;
     // The record is written there, so that others are, too.
     let Draft { file, copied } = draft(database, folder_of(database)).await?;
     let open = file.reopen().map_err(|error| CopyError::Failed(error.to_string()))?;
@@ -145,12 +146,14 @@ pub async fn restore_from(
     restore(kept.path(), database, force).await
 }
 
+fn check_source(source: &Path) -> Result<(), CopyError> {
+    if source.exists() { Ok(()) } else { Err(CopyError::NoRecord(source.to_owned())) }
+}
+
 fn check_target(source: &Path, target: &Path, force: bool) -> Result<(), CopyError> {
     let same =
         |path: &Path| fs::canonicalize(path).ok().is_some_and(|path| fs::canonicalize(target).ok() == Some(path));
-    if !source.exists() {
-        return Err(CopyError::NoRecord(source.to_owned()));
-    }
+    check_source(source)?;
     if same(source) {
         return Err(CopyError::Itself(target.to_owned()));
     }
