@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::FileExt, path::Path};
 
 use serde_json::Value;
-use testkit::{Broker, Options, System, eventually, free_port, service_binary};
+use testkit::{Broker, Options, System, eventually, free_port, service_binary, shared_broker_url};
 use tokio::process::Command;
 
 use crate::kit::everywhere;
@@ -110,6 +110,22 @@ async fn a_token_that_is_missing_or_wrong_is_told(options: Options) {
     assert_eq!(told.code, Some(0), "{}", told.all);
     told.has("token", "ok", "answered");
     assert!(!told.all.contains(TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_of_operations_of_ones_own_are_looked_at_too() {
+    let operations = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/operations/operations.toml");
+    let system = System::start(Options::on(shared_broker_url()).set("OPERATIONS_FILE", operations)).await.unwrap();
+    // Another program would have to do this, and none is there.
+    system.submit(&serde_json::json!({"operation": "reverse", "data": ["ab"], "tasks": 1})).await.unwrap();
+    let told = eventually(async || {
+        let told = found(of(&system, &[("OPERATIONS_FILE", operations)])).await;
+        let work = |check: &Value| check["subject"] == "work";
+        if told.checks.iter().any(work) { Ok(told) } else { Err(told.all) }
+    });
+    let told = told.await;
+    told.has("work", "warning", "1 wait in");
+    assert!(told.all.contains("reverse"), "{}", told.all);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,6 @@ use bus::{
     embedded::{Examined, OpenError, examine as examine_file},
 };
 use chassis::settings::QueueUrl;
-use operations::Catalogue;
 
 use super::{
     check::{Check, Verdict},
@@ -26,7 +25,7 @@ pub async fn look(parts: &Parts) -> Vec<Check> {
             checks
         }
         QueueUrl::Broker(address) => {
-            let catalogue = Catalogue::built_in();
+            let catalogue = shared.catalogue();
             let operations: Vec<_> = catalogue.names().filter_map(|name| name.parse().ok()).collect();
             let found = examine_broker(address, &shared.exchange.to_string(), &operations).await;
             let first = Check::ok("broker", address.to_string());
