@@ -207,19 +207,18 @@ impl Client {
         let problem: Option<Value> = serde_json::from_str(&text).ok();
         let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
         let detail = detail.map_or_else(|| format!("{} answers {status}", self.url), str::to_owned);
-        Err(match (status, after) {
-            (StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS, Some(after)) => {
-                ClientError::Later { detail, after }
-            }
-            (
-                StatusCode::BAD_GATEWAY
-                | StatusCode::SERVICE_UNAVAILABLE
-                | StatusCode::TOO_MANY_REQUESTS
-                | StatusCode::GATEWAY_TIMEOUT,
-                _,
-            ) => ClientError::Unavailable(detail),
-            (StatusCode::UNAUTHORIZED, _) => ClientError::Refused(format!("{detail} (API_TOKEN)")),
-            (StatusCode::NOT_FOUND, _) => ClientError::Missing(detail),
+        Err(match status {
+            // 408: it took too long until the request was there, which may be otherwise the next time.
+            StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => match after {
+                Some(after) => ClientError::Later { detail, after },
+                None => ClientError::Unavailable(detail),
+            },
+            StatusCode::UNAUTHORIZED => ClientError::Refused(format!("{detail} (API_TOKEN)")),
+            StatusCode::NOT_FOUND => ClientError::Missing(detail),
             _ => ClientError::Refused(detail),
         })
     }

@@ -24,7 +24,7 @@ use crate::{
 const WAIT: Duration = Duration::from_secs(60);
 /// The same where somebody watches how far it is.
 const WATCHED_WAIT: Duration = Duration::from_secs(2);
-/// The first one does not wait long for an object that there may not be.
+/// The first one does not wait long for an object that there may not be, unless it is said how long.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// How long the system may be away in the meantime.
 const OUTAGE: Duration = Duration::from_secs(60);
@@ -40,14 +40,16 @@ const MAX_ERRORS: usize = 20;
 const HELP: &str = "\
 ID may be left out when one object is open, or when none is: then the newest is
 meant. Which one that is, is said on standard error. Without --timeout it is
-waited until the object has finished, which its deadline bounds.
+waited until the object has finished, which its deadline bounds. An ID that the
+record does not know may be on its way there: for that it is waited 5 s, or as
+long as --timeout says.
 
 The result is printed as JSON. --json prints the whole object instead: with its
 tasks, partial results, times and errors.
 
 Exit codes: 0 it succeeded, 1 it failed, its deadline is over, or there is no
 such object, 64 wrong usage, 69 the system cannot be reached, 75 it has not
-finished in time.
+finished, or is not in the record, in time.
 A token, if the system wants one, is taken from API_TOKEN.";
 
 /// Waits until an object has finished, and prints its result
@@ -86,9 +88,10 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 pub async fn finished(client: &Client, id: &str, timeout: Option<Patience>, is_known: bool) -> Result<Value, Failure> {
     let progress = Progress::of_waiting(&format!("waiting for {id}"));
     let longest = if progress.is_watched() { WATCHED_WAIT } else { WAIT };
-    let end = timeout.map(|timeout| Instant::now() + timeout.duration());
     let began = Instant::now();
+    let end = timeout.map(|timeout| began + timeout.duration());
     let mut away_since = None;
+    let mut is_there = is_known;
     // Soon it shows whether there is such an object.
     let mut wait = timeout.map_or(FIRST_WAIT, |timeout| timeout.duration().min(FIRST_WAIT));
     let mut answered = is_known;
@@ -98,10 +101,14 @@ pub async fn finished(client: &Client, id: &str, timeout: Option<Patience>, is_k
             Ok(object) if is_finished(&object) => return Ok(object),
             Ok(object) => {
                 progress.show(0, &state(&object));
+                (answered, is_there) = (true, true);
+                None
+            }
+            Err(ClientError::Missing(_)) if end.is_some() || is_known && began.elapsed() < MAX_LAG => {
                 answered = true;
                 None
             }
-            Err(ClientError::Missing(_)) if is_known && began.elapsed() < MAX_LAG => None,
+            Err(ClientError::Missing(detail)) => return Err(missing(&detail, id)),
             Err(error)
                 if error.may_pass() && answered && away_since.get_or_insert_with(Instant::now).elapsed() < OUTAGE =>
             {
@@ -116,7 +123,8 @@ pub async fn finished(client: &Client, id: &str, timeout: Option<Patience>, is_k
         if left.is_zero() {
             return Err(match error {
                 Some(error) => error.into(),
-                None => not_yet(id),
+                None if is_there => not_yet(id),
+                None => not_in_the_record(id),
             });
         }
         if let Some(error) = error {
@@ -142,7 +150,21 @@ async fn look(client: &Client, id: &str, wait: Duration) -> Result<Value, Client
 
 fn not_yet(id: &str) -> Failure {
     let id = one_line(id);
-    Failure::told(EXIT_NOT_YET, format!("{id} has not finished in time; `{NAME} result {id}` goes on waiting"))
+    Failure::told(EXIT_NOT_YET, format!("{id} has not finished in time. This goes on waiting:\n  {NAME} result {id}"))
+}
+
+/// Nobody can tell what will never come from what is on its way: whoever says how long, waits as long.
+fn not_in_the_record(id: &str) -> Failure {
+    let id = one_line(id);
+    let message = format!("the record does not know {id} so far: it is on its way there, or there is no such object");
+    Failure::told(EXIT_NOT_YET, message)
+}
+
+/// Nobody has said how long, and nobody wants to wait for ever for a slip of the pen.
+fn missing(detail: &str, id: &str) -> Failure {
+    let id = one_line(id);
+    let message = format!("{detail} Was it accepted just now? This waits for it:\n  {NAME} result {id} --timeout 5m");
+    Failure::told(EXIT_NO, message)
 }
 
 fn is_finished(object: &Value) -> bool {

@@ -94,6 +94,9 @@ async fn what_is_open_or_fails_is_told_with_what_to_do(options: Options) {
     let which = ebs(&system, &["result"]).await;
     assert!(which.code == 64 && which.told.contains(first) && which.told.contains(second.said.trim()), "{which:?}");
 
+    let unknown = ebs(&system, &["result", "00000000-0000-0000-0000-000000000000", "--timeout", "6s"]).await;
+    assert!(unknown.code == 75 && unknown.told.contains("does not know 00000000-"), "{unknown:?}");
+
     for (arguments, told) in [
         (&["submit", "--operation", "juggle", "--data", "1"][..], "word-frequencies"),
         (&["submit", "--operation", "plusone", "--data", "a"], "number"),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use reqwest::{
-    Method, Response,
+    Method, Response, StatusCode,
     header::{CONTENT_TYPE, HeaderValue},
 };
 use serde_json::{Value, json};
@@ -118,7 +118,7 @@ impl Upload<'_> {
             let before = fates.iter().flatten().count();
             let (why, pause) = match self.request(chunk, &mut fates).await {
                 Ok(End::Done) => break,
-                Ok(End::Stopped { problem }) if problem["status"].as_u64().is_some_and(|status| status < 500) => {
+                Ok(End::Stopped { problem }) if is_final(&problem) => {
                     self.tell(chunk, &fates)?;
                     return Err(self.ended(EXIT_NO, detail(&problem)));
                 }
@@ -251,6 +251,12 @@ fn hear(said: &Value, fates: &mut [Option<Fate>]) -> Option<()> {
         *fate = Some(Fate::Accepted(said["ids"][at].clone()));
     }
     Some(())
+}
+
+/// Whether a problem is the same however often one tries; 408 is that bytes did not come in time.
+fn is_final(problem: &Value) -> bool {
+    let status = problem["status"].as_u64();
+    status.is_some_and(|status| status < 500 && status != u64::from(StatusCode::REQUEST_TIMEOUT.as_u16()))
 }
 
 /// What is wrong: the detail of a problem.

@@ -10,7 +10,7 @@ use axum::{
     body::{Body, Bytes},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -55,13 +55,14 @@ async fn an_object_is_submitted_again_as_the_same_one_when_the_answer_is_lost_or
         match requests.len() {
             1 => broken(&["{\"id\":"]),
             2 => busy(),
+            3 => StatusCode::REQUEST_TIMEOUT.into_response(),
             _ => (StatusCode::CREATED, json!({"id": "the one"}).to_string()).into_response(),
         }
     };
     let url = serve(Router::new().route("/api/objects", post(create))).await;
     assert_eq!(ebs_at(&url, &["submit", "--data", "a"]).await.ok(), "the one\n");
     let seen = seen.lock().unwrap();
-    assert_eq!(seen.len(), 3);
+    assert_eq!(seen.len(), 4);
     assert!(seen.iter().all(|request| *request == seen[0] && request.0.len() == 36), "{seen:?}");
     assert_eq!(seen[0].1, r#"{"data":"a"}"#);
 }
@@ -75,10 +76,55 @@ async fn what_is_no_such_system_is_told_apart() {
     assert!(ran.code == 1 && ran.told.contains("404"), "{ran:?}");
 }
 
+#[tokio::test]
+async fn what_a_hostile_system_says_steers_no_terminal() {
+    // Each time, `Ran` sees to it that nothing does.
+    const HOSTILE: &str = "\u{1b}[2J\u{9b}31m\u{202e}hostile";
+    let refuse = async || (StatusCode::FORBIDDEN, json!({"detail": HOSTILE}).to_string());
+    let refuses = serve(Router::new().fallback(any(refuse))).await;
+    let figures = async || json!({"operations": {}}).to_string();
+    let listens = Router::new().route("/api/statistics", get(figures)).fallback(any(refuse));
+    let alive = async || json!({"status": "alive"}).to_string();
+    let ready = async || (StatusCode::SERVICE_UNAVAILABLE, json!({"checks": {"bus": HOSTILE}}).to_string());
+    let lives = Router::new().route("/livez", get(alive)).route("/readyz", get(ready)).fallback(any(refuse));
+    let (listens, lives) = (serve(listens).await, serve(lives).await);
+    for (url, arguments) in [
+        (&refuses, &["spam", "--count", "1"][..]),
+        (&listens, &["spam", "--count", "1"]),
+        (&listens, &["spam", "--count", "1", "--json"]),
+        (&lives, &["doctor"]),
+        (&lives, &["doctor", "--json"]),
+        (&refuses, &["result", "7"]),
+    ] {
+        let ran = ebs_at(url, arguments).await;
+        assert!(ran.code == 1 && format!("{}{}", ran.said, ran.told).contains("hostile"), "{arguments:?}: {ran:?}");
+    }
+}
+
+/// Knows an object from the third question on.
+async fn late() -> String {
+    let count = Arc::new(AtomicUsize::new(0));
+    let object = async move || match count.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => (StatusCode::NOT_FOUND, json!({"detail": "There is no object 7, or not yet."}).to_string()),
+        _ => (StatusCode::OK, json!({"id": "7", "status": "succeeded", "result": [8]}).to_string()),
+    };
+    serve(Router::new().route("/api/objects/7", get(object))).await
+}
+
+#[tokio::test]
+async fn an_object_that_the_record_does_not_know_yet_is_waited_for_as_long_as_is_said() {
+    assert_eq!(ebs_at(&late().await, &["result", "7", "--timeout", "60"]).await.ok(), "[8]\n");
+    let ran = ebs_at(&late().await, &["result", "7", "--timeout", "0"]).await;
+    assert!(ran.code == 75 && ran.told.contains("does not know 7"), "{ran:?}");
+    // Nothing was said: it may be a slip of the pen, or not.
+    let ran = ebs_at(&late().await, &["result", "7"]).await;
+    assert!(ran.code == 1 && ran.told.contains("--timeout 5m"), "{ran:?}");
+}
+
 /// What was sent: keys and bodies.
 type Seen = Arc<Mutex<Vec<(String, String)>>>;
 
-/// Takes lines of a bulk upload as the system does: first it is busy, then it stops after the second line, then it does all.
+/// Takes lines of a bulk upload as the system does: first it is busy, then it stops after the second line, then before the next, then it does all.
 fn bulk() -> (Router, Seen) {
     let seen = Seen::default();
     let requests = seen.clone();
@@ -94,6 +140,7 @@ fn bulk() -> (Router, Seen) {
                 json!({"line": 2, "error": {"status": 422, "detail": "no\u{1b}such operation"}}),
                 json!({"done": false, "error": {"status": 503, "detail": "Too much waits."}, "next_line": 3}),
             ],
+            3 => &[json!({"done": false, "error": {"status": 408, "detail": "No byte came."}, "next_line": 3})],
             _ => &[
                 json!({"accepted": 2, "lines": [3, 4], "ids": ["c", "d"]}),
                 json!({"done": true, "accepted": 2, "refused": 0, "lines": 4}),
@@ -117,7 +164,7 @@ async fn many_objects_go_on_where_the_system_had_to_stop() {
     assert!(ran.told.contains("line 2: no\u{fffd}such operation"), "{ran:?}");
     let sent = |body: &str| ("k.1".to_owned(), body.to_owned());
     // What is settled is blank, so that the others keep their numbers, and with the key are the same objects.
-    assert_eq!(*seen.lock().unwrap(), ["1\n2\n3\n4\n", "1\n2\n3\n4\n", "\n\n3\n4\n"].map(sent));
+    assert_eq!(*seen.lock().unwrap(), ["1\n2\n3\n4\n", "1\n2\n3\n4\n", "\n\n3\n4\n", "\n\n3\n4\n"].map(sent));
 
     let (router, _) = bulk();
     let ran = ebs_at(&serve(router).await, &["submit", &file, "--json"]).await;
