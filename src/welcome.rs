@@ -8,6 +8,8 @@ use chassis::{
 };
 use tracing::info;
 
+use crate::output;
+
 /// Tells people on a terminal on standard output, and everybody else by a line of the log.
 pub fn welcome(settings: &Settings<QueueUrl>, record: &Path, address: SocketAddr) {
     let version = env!("CARGO_PKG_VERSION");
@@ -21,25 +23,25 @@ pub fn welcome(settings: &Settings<QueueUrl>, record: &Path, address: SocketAddr
         return;
     }
     let url = url(address);
-    println!("EBS {version} listens on {url}\n");
-    for (command, purpose) in [
-        (format!("curl -X POST {url}/api/objects"), "submits an object made up on the spot"),
-        (format!("curl '{url}/api/objects/ID?wait=10'"), "what became of it; its ID is in the answer"),
-        (format!("curl {url}/api/totals/word-frequencies"), "the words of all objects so far"),
-        (format!("curl {url}/api/statistics"), "what has happened so far"),
+    let mut text = format!("EBS {version} listens on {url}\n\n");
+    for (purpose, command) in [
+        ("submits an object made up on the spot", format!("curl -X POST {url}/api/objects")),
+        ("what became of it; its ID is in the answer", format!("curl '{url}/api/objects/ID?wait=10'")),
+        ("the words of all objects so far", format!("curl {url}/api/totals/word-frequencies")),
+        ("what has happened so far", format!("curl {url}/api/statistics")),
     ] {
-        println!("  {command:<62} {purpose}");
+        text += &format!("  {command}\n      {purpose}\n");
     }
-    println!("\nAll of it, to read and to try in a browser: {url}/docs");
-    println!("\nThe bus:    {bus}\nThe record: {record}");
-    println!("Ctrl-C stops it; what has been accepted is kept, and the next start goes on with it.");
+    text += &format!(
+        "\nAll of it, to read and to try in a browser: {url}/docs\n\nThe bus:    {bus}\nThe record: {record}\nCtrl-C stops \
+         it; what has been accepted is kept, and the next start goes on\nwith it.\n"
+    );
     if matches!(settings.queue_url(), QueueUrl::Embedded(_)) {
-        println!(
-            "To go on over RabbitMQ: wait until nothing is in progress (/api/statistics), stop, and start again with\n\
-             QUEUE_URL=amqp://user:password@host:5672/%2f"
-        );
+        text += "To go on over RabbitMQ: wait until nothing is in progress (/api/statistics),\nstop, and start again with \
+                 QUEUE_URL=amqp://user:password@host:5672/%2f\n";
     }
-    println!();
+    // Whoever started it may have gone.
+    let _ = output::print(&format!("{text}\n"));
 }
 
 /// As one would type it on this machine.

@@ -25,6 +25,9 @@ pub struct DeadLetters {
     format: Format,
 }
 
+const REPLAY_USAGE: &str = "ebs dead-letters replay <ID>...\n       ebs dead-letters replay <OPTIONS>";
+const DISCARD_USAGE: &str = "ebs dead-letters discard <ID>...\n       ebs dead-letters discard <OPTIONS>";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Lists them: by cause, reason and operation, and one by one, the newest first
@@ -36,8 +39,10 @@ enum Command {
         id: String,
     },
     /// Has them tried again, in their next round
+    #[command(override_usage = REPLAY_USAGE)]
     Replay(Which),
     /// Gives them up, and forgets their bodies
+    #[command(override_usage = DISCARD_USAGE)]
     Discard(Which),
 }
 
@@ -251,7 +256,7 @@ fn shown_list(answer: &Value) -> String {
     let width = output::width();
     let mut shown = format!("{}\n{}", by_reason.shown(width), one_by_one.shown(width));
     if let Some(next) = answer["next"].as_str() {
-        let _ = writeln!(shown, "\nThere are more: --cursor {}", harmless(next));
+        let _ = writeln!(shown, "\nThere are more:\n  --cursor {}", harmless(next));
     }
     shown
 }

@@ -160,12 +160,13 @@ fn line(event: &Value, width: Option<usize>) -> String {
     let (kind, object) = (text(&event["type"]), text(&event["correlationid"]));
     let mut said = Vec::new();
     let task = if data["task"].is_object() { &data["task"] } else { data };
-    if let (Some(part), Some(parts)) = (task["part"].as_u64(), task["parts"].as_u64()) {
-        said.push(format!("part {part} of {parts}"));
-    }
+    // First: on a narrow terminal the rest of the line may not fit.
     let outcome = text(&data["outcome"]);
     if !outcome.is_empty() {
         said.push(outcome.replace('_', " "));
+    }
+    if let (Some(part), Some(parts)) = (task["part"].as_u64(), task["parts"].as_u64()) {
+        said.push(format!("part {part} of {parts}"));
     }
     if let Some(count @ 2..) = data["attempt"].as_u64() {
         said.push(format!("attempt {count}"));
@@ -197,7 +198,7 @@ mod tests {
             "error": "no\nnumber", "duration_ms": 12.0
         }});
         let line = line(&event, None);
-        let said = "TASK_FINISHED    7  part 1 of 3, failed, attempt 2, 12 ms, pow, p\u{fffd}0, no number";
+        let said = "TASK_FINISHED    7  failed, part 1 of 3, attempt 2, 12 ms, pow, p\u{fffd}0, no number";
         assert!(line.ends_with(said), "{line}");
         let created = json!({"type": "OBJECT_CREATED", "correlationid": "7", "data": {"object": {"operation": "pow", "name": "n"}}});
         assert_eq!(super::line(&created, Some(30)), "-  OBJECT_CREATED   7  pow, n");

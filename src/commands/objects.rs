@@ -162,7 +162,7 @@ fn shown(answer: &Value) -> String {
     }
     let mut shown = table(objects).shown(output::width());
     if let Some(next) = answer["next"].as_str() {
-        let _ = writeln!(shown, "\nThere are more: --cursor {}, or --all", one_line(next));
+        let _ = writeln!(shown, "\nThere are more: --all, or\n  --cursor {}", one_line(next));
     }
     shown
 }

@@ -56,7 +56,7 @@ async fn what_happens_is_shown_as_it_happens(options: Options) {
     assert_eq!((&event["specversion"], &event["type"]), (&json!("1.0"), &json!("OBJECT_FINISHED")));
     assert_eq!(event["data"]["result"], json!([2]));
     let object = event["correlationid"].as_str().unwrap();
-    let task = format!("{object}  part 0 of 1, succeeded");
+    let task = format!("{object}  succeeded, part 0 of 1");
     eventually(async || {
         let lines = all.lines();
         if lines.iter().any(|line| line.contains(&task)) { Ok(()) } else { Err(format!("{task}: {lines:?}")) }
