@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use console::Term;
+use console::{Term, is_dumb};
 use jiff::Zoned;
 use reqwest::Method;
 use serde_json::Value;
@@ -31,8 +31,9 @@ const MIN_PAUSE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const HELP: &str = "\
---watch goes on until Ctrl-C: in place on a terminal; else, or with --json, a
-line each time. When the system goes away, it says so and goes on.
+--watch goes on until Ctrl-C: in place on a terminal, below one another on one
+that cannot do that (TERM=dumb); else, or with --json, a line each time. When
+the system goes away, it says so and goes on.
 
 Exit codes: 0 done, 1 the system says no, 64 wrong usage, 69 the system cannot
 be reached (with --watch: at first).
@@ -79,7 +80,8 @@ async fn watch(client: &Client, first: Value, pause: Duration, format: Format) -
     let mut last = first;
     let mut away_since: Option<Instant> = None;
     let mut screen = Screen::default();
-    let in_place = output::width().is_some() && !format.json;
+    let on_terminal = output::width().is_some() && !format.json;
+    let in_place = on_terminal && !is_dumb();
     loop {
         let told = match answer {
             Ok(figures) => {
@@ -105,7 +107,11 @@ async fn watch(client: &Client, first: Value, pause: Duration, format: Format) -
                 output::tell(&told);
             }
             if away_since.is_none() {
-                output::print(&if format.json { compact(&last) + "\n" } else { shown::line(&last) })?;
+                output::print(&match (format.json, on_terminal) {
+                    (true, _) => compact(&last) + "\n",
+                    (_, true) => block(&last, pause) + "\n",
+                    _ => shown::line(&last),
+                })?;
             }
         }
         sleep(pause).await;
@@ -113,6 +119,12 @@ async fn watch(client: &Client, first: Value, pause: Duration, format: Format) -
             .await
             .unwrap_or_else(|_| Err(ClientError::Unavailable(format!("no answer within {} s", PATIENCE.as_secs()))));
     }
+}
+
+/// All figures under the time.
+fn block(figures: &Value, pause: Duration) -> String {
+    let (now, pause) = (Zoned::now().strftime("%H:%M:%S"), seconds(pause.as_secs_f64()));
+    format!("{now}, every {pause}; Ctrl-C ends it\n\n{}", shown::all(figures, output::width()))
 }
 
 /// What stands on the terminal, to be replaced.
@@ -124,9 +136,7 @@ struct Screen {
 impl Screen {
     fn show(&mut self, figures: &Value, told: Option<&str>, pause: Duration) -> Result<(), Failure> {
         let (rows, columns) = Term::stdout().size();
-        let head =
-            format!("{}, every {}; Ctrl-C ends it", Zoned::now().strftime("%H:%M:%S"), seconds(pause.as_secs_f64()));
-        let mut text = format!("{head}\n\n{}", shown::all(figures, output::width()));
+        let mut text = block(figures, pause);
         if let Some(told) = told {
             let red = output::style_of("failed");
             text.push('\n');

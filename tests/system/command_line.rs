@@ -3,6 +3,7 @@
 mod alone;
 mod kit;
 mod strange_systems;
+mod terminal;
 mod watching;
 mod whole;
 
