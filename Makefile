@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run run-services flow asyncapi test chaos chaos-broken bench fuzz check-api lint fmt audit images push check-containers validate-kubernetes
+.PHONY: help run run-services flow asyncapi test chaos chaos-broken bench fuzz check-api check-spam lint fmt audit images push check-containers validate-kubernetes
 
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Cargo.toml)
 REVISION = $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
@@ -66,6 +66,12 @@ fuzz: ## looks for input that breaks something, ten minutes a target; ARGS=20 fo
 check-api: ## whether every answer is as the OpenAPI document says, asked by schemathesis for a minute; ARGS='--seed 7'
 	$(BUILD)
 	EBS_BIN="$${CARGO_TARGET_DIR:-target}/debug" scripts/api/check $(ARGS)
+
+check-spam: ## a minute of `ebs spam` at a fixed rate, over RabbitMQ and embedded: no error, and the figures of statistics; ARGS=10 for 10 seconds
+	scripts/broker install
+	$(BUILD)
+	EBS_TEST_SECONDS=$(or $(ARGS),60) scripts/broker with auto cargo test --workspace --locked --test system -- \
+	  what_it_reports_is_what_the_system_has_counted --nocapture --test-threads 1
 
 lint: ## format, clippy, documentation, licences and sources, unused dependencies, shell scripts
 	cargo fmt --all --check
