@@ -22,7 +22,7 @@ everywhere! {
 }
 
 /// Publishes a message as somebody else does, or, where nobody else has access, before the process starts again.
-async fn publish(system: &mut System, message: Message) {
+pub async fn publish(system: &mut System, message: Message) {
     let topology = Topology::new(system.exchange().to_owned());
     let transport: Box<dyn Transport> = match system.broker() {
         Some(url) => Box::new(Amqp::connect(&Address::parse(url).unwrap(), "somebody else")),
@@ -41,7 +41,7 @@ async fn publish(system: &mut System, message: Message) {
 }
 
 /// Waits until so many dead letters are listed.
-async fn listed(system: &System, query: &str, count: usize) -> Vec<Value> {
+pub async fn listed(system: &System, query: &str, count: usize) -> Vec<Value> {
     eventually(async || {
         let list = system.get(&format!("/api/dead-letters?{query}")).await.map_err(|error| format!("{error:#}"))?;
         let letters = list["dead_letters"].as_array().unwrap().clone();

@@ -3,15 +3,21 @@
 
 use std::time::{Duration, Instant};
 
+use bus::Message;
 use serde_json::{Value, json};
 use testkit::{Options, System, Volume, eventually, shared_broker_url};
 
-use crate::kit::{all_finished, figure, stopped_with_empty_queues};
+use crate::{
+    dead_letters::{listed, publish},
+    kit::{all_finished, figure, stopped_with_empty_queues},
+};
 
 /// Small enough to be filled at once, large enough for what a start writes.
 const VOLUME_BYTES: u64 = 16 << 20;
 /// So long that the rest of a log, which needs no room, is soon used up.
 const DATA_BYTES: usize = 100_000;
+/// A row that is written again in whole when it changes.
+const LONG_BYTES: usize = 1_000_000;
 /// The volume has not room for so many.
 const MANY: usize = 1000;
 
@@ -47,6 +53,7 @@ async fn submitted(system: &System, number: usize) {
 
 crate::kit::everywhere! {
     when_the_disk_of_the_record_is_full_events_wait_and_are_merged_when_there_is_room,
+    when_the_disk_of_the_record_is_full_a_replay_is_refused_until_there_is_room,
     a_start_on_a_full_disk_waits_for_room,
     a_start_on_a_read_only_disk_waits_until_it_can_be_written,
 }
@@ -80,6 +87,33 @@ async fn when_the_disk_of_the_record_is_full_events_wait_and_are_merged_when_the
     assert_eq!(figure(&system, "tasks failed").await, 0.0);
     assert_eq!(system.process("statistics").id(), before, "it never ended");
     stopped_with_empty_queues(&mut system).await;
+}
+
+async fn when_the_disk_of_the_record_is_full_a_replay_is_refused_until_there_is_room(options: Options) {
+    let volume = Volume::new(VOLUME_BYTES).unwrap();
+    let mut system = System::start(options.record_in(volume.path())).await.unwrap();
+    let long = Message {
+        exchange: system.exchange().to_owned(),
+        routing_key: "object.created.nop".to_owned(),
+        id: "long".to_owned(),
+        body: vec![b'x'; LONG_BYTES].into(),
+        ..Message::default()
+    };
+    publish(&mut system, long).await;
+    let letter = listed(&system, "state=waiting", 2).await.remove(0);
+    let path = format!("/api/dead-letters/{}/replay", letter["id"].as_str().unwrap());
+    let replay = async || {
+        let answer = system.client().post(system.url_of("datagen", &path)).send().await.unwrap();
+        let may_come_again = answer.headers().contains_key("retry-after");
+        (answer.status().as_u16(), may_come_again, answer.text().await.unwrap())
+    };
+
+    volume.fill().unwrap();
+    let (status, may_come_again, text) = replay().await;
+    assert!(status == 503 && may_come_again && text.contains("full"), "{status}: {text}");
+    volume.make_room().unwrap();
+    let (status, _, text) = replay().await;
+    assert_eq!(status, 202, "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,7 +21,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     live::Live,
     rates::Rates,
-    record::{Record, took_too_long},
+    record::{Record, may_pass, took_too_long},
     waiters::Waiters,
 };
 
@@ -77,12 +77,13 @@ impl Api {
     }
 }
 
-/// 503 if the record has no time or is closing, else 500.
+/// 503 if the record has no time, is closing, or cannot be written or read now; else 500.
 fn unread(error: sqlx::Error) -> Problem {
     match error {
         sqlx::Error::PoolTimedOut => Problem::unavailable(RETRY_AFTER, "Too many ask at once."),
         sqlx::Error::PoolClosed => Problem::unavailable(RETRY_AFTER, "This service is stopping."),
         error if took_too_long(&error) => Problem::unavailable(RETRY_AFTER, "It took too long to read the answer."),
+        error if may_pass(&error) => Problem::unavailable(RETRY_AFTER, format!("It cannot be done now: {error}.")),
         error => Problem::internal(error),
     }
 }
