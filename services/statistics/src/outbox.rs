@@ -81,9 +81,9 @@ pub struct Outbox<A> {
 impl<A: Announce> Outbox<A> {
     /// Publishes until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut tries = 0;
+        let (mut tries, mut done) = (0, Vec::new());
         while !shutdown.is_cancelled() {
-            let round = shutdown.run_until_cancelled(self.round()).await;
+            let round = shutdown.run_until_cancelled(self.round(&mut done)).await;
             match round {
                 Some(Ok(0)) => {
                     tries = 0;
@@ -100,24 +100,34 @@ impl<A: Announce> Outbox<A> {
             }
         }
         // What is left is announced at the next start.
-        let _ = timeout(LAST_ROUND, self.round()).await;
+        let _ = timeout(LAST_ROUND, self.round(&mut done)).await;
     }
 
-    /// Publishes the first rows; how many there were.
-    async fn round(&self) -> anyhow::Result<usize> {
+    /// Publishes the first rows; how many there were. As long as what is done cannot be deleted, nothing more is
+    /// published: it would be again and again.
+    async fn round(&self, done: &mut Vec<i64>) -> anyhow::Result<usize> {
+        self.delete(done).await?;
         let rows = self.record.outbox(WINDOW).await.context("cannot read the outbox")?;
         metrics::gauge!("ebs_outbox_rows").set(self.record.outbox_rows().await? as f64);
         let (events, replays): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.kind == Kind::Event);
-        let announced = self.announce_all(&events).await;
-        let replayed = self.replay_all(&replays).await;
+        let announced = self.announce_all(&events, done).await;
+        self.delete(done).await?;
+        let replayed = self.replay_all(&replays, done).await;
+        self.delete(done).await?;
         announced.and(replayed).map(|()| rows.len())
     }
 
-    async fn announce_all(&self, rows: &[&Row]) -> anyhow::Result<()> {
+    async fn delete(&self, done: &mut Vec<i64>) -> anyhow::Result<()> {
+        self.record.delete_from_outbox(done).await.context("cannot clear the outbox")?;
+        done.clear();
+        Ok(())
+    }
+
+    async fn announce_all(&self, rows: &[&Row], done: &mut Vec<i64>) -> anyhow::Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
-        let (mut ids, mut events, mut done) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ids, mut events) = (Vec::new(), Vec::new());
         for row in rows {
             match parsed(row) {
                 Ok(event) => {
@@ -142,26 +152,16 @@ impl<A: Announce> Outbox<A> {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        self.record.delete_from_outbox(&done).await.context("cannot clear the outbox")?;
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Until the first that does not go now: the next one would not either.
-    async fn replay_all(&self, rows: &[&Row]) -> anyhow::Result<()> {
-        let (mut done, mut failed) = (Vec::new(), None);
+    async fn replay_all(&self, rows: &[&Row], done: &mut Vec<i64>) -> anyhow::Result<()> {
         for row in rows {
-            match self.replay(row).await {
-                Ok(()) => done.push(row.id),
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
-            }
+            self.replay(row).await?;
+            done.push(row.id);
         }
-        if !done.is_empty() {
-            self.record.delete_from_outbox(&done).await.context("cannot clear the outbox")?;
-        }
-        failed.map_or(Ok(()), Err)
+        Ok(())
     }
 
     async fn replay(&self, row: &Row) -> anyhow::Result<()> {

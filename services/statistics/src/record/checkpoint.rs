@@ -7,6 +7,7 @@
 
 use std::{
     fs,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -55,6 +56,13 @@ pub struct WalHeld {
     pub max: u64,
     /// Who reads from it, for people.
     pub readers: Vec<String>,
+}
+
+/// It is as if the disk were full: that may pass.
+impl From<WalHeld> for sqlx::Error {
+    fn from(held: WalHeld) -> Self {
+        io::Error::new(ErrorKind::QuotaExceeded, held).into()
+    }
 }
 
 /// The log of a record.
@@ -114,12 +122,12 @@ impl Wal {
 }
 
 impl Record {
-    /// Empties the write-ahead log if it is long; how long it is then, in bytes. Does so at most once a second, unless nothing could be
-    /// written otherwise.
+    /// Empties the write-ahead log if it is long; how long it is then, in bytes. Does so at most once a second, unless nothing could
+    /// be written otherwise.
     ///
     /// # Errors
     /// [`WalHeld`] if it is as long as it may be; SQLite's if it cannot be copied into the file.
-    pub async fn keep_wal_short(&self) -> anyhow::Result<u64> {
+    pub async fn keep_wal_short(&self) -> sqlx::Result<u64> {
         let (wal, limits) = (&self.wal, self.wal.limits);
         metrics::gauge!("ebs_record_bytes").set(length(&wal.database) as f64);
         let mut bytes = wal.bytes();

@@ -132,8 +132,7 @@ impl Record {
     /// # Errors
     /// If SQLite cannot write now, or the write-ahead log has no more room; nothing has changed then.
     pub async fn merge(&self, events: &[impl Fact]) -> anyhow::Result<Merged> {
-        self.keep_wal_short().await?;
-        let mut write = self.writer.begin().await?;
+        let mut write = self.begin().await?;
         let now = bus::now().as_microsecond();
         let (merged, pruned) = self.merge_into(&mut write, Batch::of(events), now).await?;
         write.commit().await?;
@@ -144,11 +143,10 @@ impl Record {
     /// Merges dead letters, and what follows from them, whole or not at all. The same ones again change nothing.
     ///
     /// # Errors
-    /// If SQLite cannot write now; nothing has changed then.
+    /// The same.
     pub async fn merge_dead_letters(&self, letters: &[DeadLetter], topology: &Topology) -> anyhow::Result<Merged> {
-        self.keep_wal_short().await?;
         let now = bus::now().as_microsecond();
-        let mut write = self.writer.begin().await?;
+        let mut write = self.begin().await?;
         let dead = dead_letters::merge(write.connection(), letters, topology, now).await?;
         let (merged, _pruned) = self.merge_into(&mut write, Batch::of_dead_letters(letters, topology), now).await?;
         write.commit().await?;
@@ -161,9 +159,9 @@ impl Record {
     /// Everything that was on the bus at that time must have been merged.
     ///
     /// # Errors
-    /// If SQLite cannot write now; nothing has changed then.
+    /// The same.
     pub async fn time_out(&self, cutoff: i64) -> anyhow::Result<Merged> {
-        let mut write = self.writer.begin().await?;
+        let mut write = self.begin().await?;
         let mut deltas = Deltas::default();
         let finished = finish::time_out(write.connection(), cutoff, &mut deltas).await?;
         let merged = merged(finished, deltas, write.connection()).await?;
@@ -199,7 +197,9 @@ impl Record {
         Ok((Merged { due_at, ..merged(finished, deltas, connection).await? }, pruned))
     }
 
+    /// Begins a transaction, if the write-ahead log has room for it. Nothing is written otherwise.
     pub(crate) async fn begin(&self) -> sqlx::Result<Write<'_>> {
+        self.keep_wal_short().await?;
         self.writer.begin().await
     }
 

@@ -37,6 +37,9 @@ impl Record {
 
     /// Deletes rows that need not be published again.
     pub(crate) async fn delete_from_outbox(&self, ids: &[i64]) -> sqlx::Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
         let mut write = self.begin().await?;
         let sql = "DELETE FROM outbox WHERE id IN (SELECT value FROM jsonb_each(?1))";
         execute_rows(write.connection(), sql, ids.iter()).await?;

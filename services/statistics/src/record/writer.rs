@@ -29,7 +29,7 @@ impl Writer {
 
     /// Begins a transaction that may write from its start: one that begins by reading can find, when it
     /// wants to write, that it must not, and no busy timeout helps then.
-    pub(crate) async fn begin(&self) -> sqlx::Result<Write<'_>> {
+    pub(super) async fn begin(&self) -> sqlx::Result<Write<'_>> {
         let (home, mut connection) = self.take().await?;
         sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await?;
         Ok(Write { home, connection })

@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use bus::{
@@ -14,7 +15,10 @@ use statistics::{Announce, Outbox, record::ToReplay};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Fixture, Work, eventually, failing_part, topology};
+use crate::{
+    file::change,
+    support::{Fixture, Work, eventually, failing_part, topology},
+};
 
 /// Remembers what it was given, and refuses what it is told to.
 #[derive(Clone, Default)]
@@ -145,6 +149,25 @@ async fn what_is_not_confirmed_is_announced_again_the_same_and_nothing_else_is()
     let published = running.published();
     assert_eq!(published.len(), 5);
     assert_eq!(published.iter().map(|(id, _)| id).collect::<HashSet<_>>().len(), 5);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_announced_is_not_announced_again_however_long_it_cannot_be_deleted() {
+    let fixture = Fixture::new().await;
+    change(&fixture.path(), "CREATE TRIGGER t BEFORE DELETE ON outbox BEGIN SELECT RAISE(ABORT, 'no'); END").await;
+    let running = run(&fixture, &[]);
+    fixture.record.merge(&Work::nop(1.into(), 1).life()).await.unwrap();
+    running.news.notify_one();
+    eventually("it is announced", async || !running.published().is_empty()).await;
+    fixture.record.merge(&Work::nop(1.into(), 1).life()).await.unwrap();
+    // It tries again after half a second.
+    let later = Instant::now() + Duration::from_secs(1);
+    eventually("it was tried again", async || Instant::now() >= later).await;
+    assert_eq!(running.published().len(), 1);
+    change(&fixture.path(), "DROP TRIGGER t").await;
+    eventually("the outbox is empty", async || is_empty(&fixture).await).await;
+    assert_eq!(running.published().len(), 2);
     running.stop().await;
 }
 

@@ -7,10 +7,16 @@ use std::{
     sync::Arc,
 };
 
+use axum::{Router, body::Body, http::Request};
 use operations::Catalogue;
-use statistics::record::{Record, WalHeld, WalLimits};
+use statistics::{
+    Api,
+    record::{Record, WalHeld, WalLimits},
+    router,
+};
+use tower::ServiceExt;
 
-use crate::support::Work;
+use crate::support::{Work, now, topology};
 
 const LIMITS: WalLimits = WalLimits { empty_from: 256 << 10, warn_from: 512 << 10, stop_from: 4 << 20 };
 /// Thousands of events, and more than the log may have.
@@ -53,6 +59,17 @@ impl Reader {
     }
 }
 
+/// Merges until the log is as long as it may be; how many batches were merged, and what is said then.
+async fn fill(record: &Record, log: &Path) -> (usize, WalHeld) {
+    for merged in 0..MANY_BATCHES {
+        if let Err(error) = record.merge(&batch()).await {
+            let Ok(sqlx::Error::Io(error)) = error.downcast() else { panic!("it is of another kind") };
+            return (merged, *error.into_inner().unwrap().downcast().unwrap());
+        }
+    }
+    panic!("the log has {} bytes", bytes(log));
+}
+
 #[tokio::test]
 async fn a_foreign_reader_is_named_and_at_the_bound_nothing_is_written_until_it_ends() {
     let folder = tempfile::tempdir().unwrap();
@@ -61,14 +78,7 @@ async fn a_foreign_reader_is_named_and_at_the_bound_nothing_is_written_until_it_
     let reader = Reader::begin(&folder.path().join("stats.db"));
     let name = format!("sqlite3 (process {})", reader.0.id());
 
-    let mut merged = 1;
-    let held = loop {
-        assert!(merged < MANY_BATCHES, "the log has {} bytes", bytes(&log));
-        match record.merge(&batch()).await {
-            Ok(_) => merged += 1,
-            Err(error) => break error.downcast::<WalHeld>().unwrap(),
-        }
-    };
+    let (merged, held) = fill(&record, &log).await;
     assert_eq!(held.readers, std::slice::from_ref(&name));
     assert!(held.to_string().contains(&name), "{held}");
     // The bound, and what one batch adds.
@@ -83,7 +93,40 @@ async fn a_foreign_reader_is_named_and_at_the_bound_nothing_is_written_until_it_
     assert!(bytes(&log) < LIMITS.empty_from, "{}", bytes(&log));
     record.merge(&batch()).await.unwrap();
     let created = record.summary().await.unwrap().figures.objects_created;
-    assert_eq!(created, 10 * (merged as i64 + 1));
+    assert_eq!(created, 10 * (1 + merged as i64 + 1));
+}
+
+#[tokio::test]
+async fn nothing_else_is_written_at_the_bound_either_and_whoever_asks_for_it_is_told_to_come_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (record, log) = open(folder.path()).await;
+    let late = Work::words("a", 1);
+    record.merge(&[late.created(1000)]).await.unwrap();
+    record.merge_dead_letters(&[late.dead_task(0, 0, 2000)], &topology()).await.unwrap();
+    let id = record.dead_letters(&Default::default(), None, 1).await.unwrap().remove(0).id;
+    let reader = Reader::begin(&folder.path().join("stats.db"));
+    let (_, held) = fill(&record, &log).await;
+
+    assert!(record.prune(now() + 1_000_000, 1_000_000).await.is_err());
+    assert!(record.time_out(i64::MAX).await.is_err());
+    let api = Api::default();
+    api.record.set(Arc::clone(&record)).unwrap();
+    let all = Body::from(r#"{"all": true}"#);
+    for request in [
+        Request::delete("/api/totals/word-frequencies").body(Body::empty()),
+        Request::delete("/api/dead-letters?all=true").body(Body::empty()),
+        Request::delete(format!("/api/dead-letters/{id}")).body(Body::empty()),
+        Request::post(format!("/api/dead-letters/{id}/replay")).body(Body::empty()),
+        Request::post("/api/dead-letters/replay").header("content-type", "application/json").body(all),
+    ] {
+        let request = request.unwrap();
+        let asked = format!("{request:?}");
+        let answer = Router::from(router(api.clone())).oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 503, "{asked}");
+        assert_eq!(answer.headers()["retry-after"], "1", "{asked}");
+    }
+    assert_eq!(bytes(&log), held.bytes);
+    reader.end();
 }
 
 #[tokio::test]
