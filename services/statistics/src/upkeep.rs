@@ -7,7 +7,10 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::record::{Pruned, Record};
+use crate::{
+    on_dead_letters::measure,
+    record::{Pruned, Record},
+};
 
 /// How often it is looked for what is due: a hundred times in the time that things are kept, within these bounds.
 const LOOKS: u32 = 100;
@@ -28,7 +31,12 @@ pub trait Keep: Send + Sync + 'static {
 impl Keep for Record {
     async fn prune(&self, retention: Duration) -> anyhow::Result<Pruned> {
         let retention_us = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
-        Ok(self.prune(bus::now().as_microsecond(), retention_us).await?)
+        let pruned = self.prune(bus::now().as_microsecond(), retention_us).await?;
+        if !pruned.more {
+            // Some that waited may be among what went.
+            measure(self).await;
+        }
+        Ok(pruned)
     }
 
     async fn keep_wal_short(&self) -> anyhow::Result<()> {
@@ -84,7 +92,11 @@ impl<K: Keep> Upkeep<K> {
 
 fn count(pruned: Pruned) {
     metrics::counter!("ebs_pruned_objects_total").increment(pruned.objects);
+    metrics::counter!("ebs_pruned_orphans_total").increment(pruned.orphans);
     metrics::counter!("ebs_forgotten_objects_total").increment(pruned.tombstones);
+    if pruned.unclaimed > 0 {
+        warn!(dead_letters = pruned.unclaimed, "deleted, as RETENTION says: nobody replayed or discarded them");
+    }
 }
 
 #[cfg(test)]

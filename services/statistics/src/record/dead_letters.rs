@@ -2,7 +2,7 @@
 
 mod settle;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bus::{
     AnyEvent, DeadLetter, Message, Topology,
@@ -13,7 +13,7 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 pub use self::settle::{Selection, Settled, SettledAll, ToReplay};
-use super::text;
+use super::{orphans, text};
 
 /// How much of a body is kept: the longest message that RabbitMQ carries since version 4.
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -35,8 +35,9 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6562_7300_0000_5000_8000_6465_6164_000
 const INSERT: &str = "
     INSERT INTO dead_letters (id, queue, message_id, round, cause, reason, attempts, died_at, obstacle, kind, operation,
                               object_id, parts, part, exchange, routing_key, correlation_id, type, app_id, sent_at, content_type,
-                              body_bytes, headers, body)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)
+                              body_bytes, headers, body, waits_since)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24,
+            ?25)
     ON CONFLICT (id) DO NOTHING";
 
 /// Of two reports of the same death the lesser one counts.
@@ -44,22 +45,25 @@ const JOIN: &str = "
     UPDATE dead_letters SET died_at = ?2, cause = ?3, reason = ?4, attempts = ?5
     WHERE id = ?1 AND (?2, ?3, ?4, ?5) < (died_at, cause, reason, attempts)";
 
-/// Stores what is not there yet. Returns the causes of those that are new.
+/// Stores what is not there yet, at `now`. Returns the causes of those that are new.
 pub(super) async fn merge(
     connection: &mut SqliteConnection,
     letters: &[DeadLetter],
     topology: &Topology,
     now: i64,
 ) -> sqlx::Result<Vec<String>> {
-    let mut causes = Vec::new();
+    let (mut causes, mut objects) = (Vec::new(), BTreeSet::new());
     for letter in letters.iter().filter(|letter| letter.fence().is_none()) {
         let row = Row::of(letter, topology, now);
-        if row.insert(connection).await? {
+        if row.insert(connection, now).await? {
             causes.push(row.cause);
+            objects.extend(row.object);
         } else {
             row.join(connection).await?;
         }
     }
+    // Also of objects that have been pruned: what comes now goes with the orphan.
+    orphans::note(connection, objects.iter(), now).await?;
     Ok(causes)
 }
 
@@ -112,7 +116,7 @@ impl<'a> Row<'a> {
     }
 
     /// Whether it is new.
-    async fn insert(&self, connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    async fn insert(&self, connection: &mut SqliteConnection, now: i64) -> sqlx::Result<bool> {
         let Message {
             exchange, routing_key, correlation_id, kind, app_id, timestamp, content_type, headers, body, ..
         } = self.message;
@@ -142,6 +146,7 @@ impl<'a> Row<'a> {
             .bind(body.len() as i64)
             .bind(serde_json::to_string(headers).map_err(|error| sqlx::Error::Encode(error.into()))?)
             .bind(&kept[..])
+            .bind(now)
             .execute(connection)
             .await?;
         Ok(inserted.rows_affected() > 0)

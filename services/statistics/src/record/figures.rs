@@ -38,6 +38,10 @@ pub struct Figures {
     pub tasks_s: i64,
     /// and the microseconds beyond them.
     pub tasks_us: i64,
+    /// Rows of objects that are gone again.
+    pub objects_pruned: i64,
+    /// Rows of tasks that are gone again.
+    pub tasks_pruned: i64,
 }
 
 /// The figures of a processor: a start counts for whoever started first, an end for whose end counts.
@@ -49,6 +53,8 @@ pub struct ProcessorFigures {
     pub tasks_failed: i64,
     pub tasks_s: i64,
     pub tasks_us: i64,
+    /// Of those that had ended, rows that are gone again.
+    pub tasks_pruned: i64,
 }
 
 /// What of an object counts.
@@ -68,6 +74,37 @@ pub enum Status {
     Succeeded,
     Failed,
     TimedOut,
+}
+
+impl Figures {
+    /// Adds those of others.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.objects_created += other.objects_created;
+        self.objects_succeeded += other.objects_succeeded;
+        self.objects_failed += other.objects_failed;
+        self.objects_timed_out += other.objects_timed_out;
+        self.objects_s += other.objects_s;
+        self.objects_us += other.objects_us;
+        self.tasks_distributed += other.tasks_distributed;
+        self.tasks_in_progress += other.tasks_in_progress;
+        self.tasks_succeeded += other.tasks_succeeded;
+        self.tasks_failed += other.tasks_failed;
+        self.tasks_s += other.tasks_s;
+        self.tasks_us += other.tasks_us;
+        self.objects_pruned += other.objects_pruned;
+        self.tasks_pruned += other.tasks_pruned;
+    }
+}
+
+impl ProcessorFigures {
+    fn add(&mut self, other: &Self) {
+        self.tasks_in_progress += other.tasks_in_progress;
+        self.tasks_succeeded += other.tasks_succeeded;
+        self.tasks_failed += other.tasks_failed;
+        self.tasks_s += other.tasks_s;
+        self.tasks_us += other.tasks_us;
+        self.tasks_pruned += other.tasks_pruned;
+    }
 }
 
 impl Status {
@@ -100,10 +137,39 @@ impl Deltas {
         self.count_task(after, 1);
     }
 
-    /// A task that this processor had started is not waited for any more.
-    pub(crate) fn given_up(&mut self, operation: &str, processor: &str) {
-        entry(&mut self.operations, operation).tasks_in_progress -= 1;
-        entry(&mut self.processors, processor).tasks_in_progress -= 1;
+    /// A task's row is gone. If it had not ended, whoever had started it is not waited for any more.
+    pub(crate) fn task_pruned(&mut self, operation: &str, ended: bool, processor: Option<&str>) {
+        let figures = entry(&mut self.operations, operation);
+        figures.tasks_pruned += 1;
+        let Some(processor) = processor.map(|name| entry(&mut self.processors, name)) else {
+            return;
+        };
+        if ended {
+            processor.tasks_pruned += 1;
+        } else {
+            figures.tasks_in_progress -= 1;
+            processor.tasks_in_progress -= 1;
+        }
+    }
+
+    /// An object's row is gone.
+    pub(crate) fn object_pruned(&mut self, operation: &str) {
+        entry(&mut self.operations, operation).objects_pruned += 1;
+    }
+
+    /// Figures count for this operation from now on.
+    pub(crate) fn add_operation(&mut self, operation: &str, figures: &Figures) {
+        entry(&mut self.operations, operation).add(figures);
+    }
+
+    /// Figures count for this processor from now on.
+    pub(crate) fn add_processor(&mut self, processor: &str, figures: &ProcessorFigures) {
+        entry(&mut self.processors, processor).add(figures);
+    }
+
+    /// So many spans of this bucket count for this operation from now on.
+    pub(crate) fn add_durations(&mut self, kind: &'static str, operation: &str, bucket: i64, count: i64) {
+        *self.durations.entry((kind, operation.to_owned(), bucket)).or_default() += count;
     }
 
     /// An object's row changed.
@@ -162,8 +228,7 @@ impl Deltas {
     }
 
     fn count_duration(&mut self, kind: &'static str, operation: &str, span_us: i64, times: i64) {
-        let key = (kind, operation.to_owned(), bucket(span_us));
-        *self.durations.entry(key).or_default() += times;
+        self.add_durations(kind, operation, bucket(span_us), times);
     }
 
     /// What changed, by operation.
@@ -189,6 +254,7 @@ impl Deltas {
                 [f.objects_s, f.objects_us],
                 [f.tasks_distributed, f.tasks_in_progress, f.tasks_succeeded, f.tasks_failed],
                 [f.tasks_s, f.tasks_us],
+                [f.objects_pruned, f.tasks_pruned],
             )
         });
         super::execute_rows(
@@ -197,7 +263,7 @@ impl Deltas {
              SELECT value ->> 0, value ->> '$[1][0]', value ->> '$[1][1]', value ->> '$[1][2]', value ->> '$[1][3]',
                     value ->> '$[2][0]', value ->> '$[2][1]',
                     value ->> '$[3][0]', value ->> '$[3][1]', value ->> '$[3][2]', value ->> '$[3][3]',
-                    value ->> '$[4][0]', value ->> '$[4][1]'
+                    value ->> '$[4][0]', value ->> '$[4][1]', value ->> '$[5][0]', value ->> '$[5][1]'
              FROM jsonb_each(?1) WHERE true
              ON CONFLICT DO UPDATE SET
                 objects_created = objects_created + excluded.objects_created,
@@ -211,7 +277,9 @@ impl Deltas {
                 tasks_succeeded = tasks_succeeded + excluded.tasks_succeeded,
                 tasks_failed = tasks_failed + excluded.tasks_failed,
                 tasks_s = tasks_s + excluded.tasks_s,
-                tasks_us = tasks_us + excluded.tasks_us",
+                tasks_us = tasks_us + excluded.tasks_us,
+                objects_pruned = objects_pruned + excluded.objects_pruned,
+                tasks_pruned = tasks_pruned + excluded.tasks_pruned",
             rows,
         )
         .await
@@ -219,20 +287,22 @@ impl Deltas {
 
     async fn write_processors(&self, connection: &mut SqliteConnection) -> sqlx::Result<()> {
         let rows = self.processors.iter().map(|(processor, f)| {
-            let ProcessorFigures { tasks_in_progress, tasks_succeeded, tasks_failed, tasks_s, tasks_us } = f;
-            (processor, tasks_in_progress, tasks_succeeded, tasks_failed, tasks_s, tasks_us)
+            let ProcessorFigures { tasks_in_progress, tasks_succeeded, tasks_failed, tasks_s, tasks_us, tasks_pruned } =
+                f;
+            (processor, tasks_in_progress, tasks_succeeded, tasks_failed, tasks_s, tasks_us, tasks_pruned)
         });
         super::execute_rows(
             connection,
             "INSERT INTO processor_figures
-             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5
+             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
              FROM jsonb_each(?1) WHERE true
              ON CONFLICT DO UPDATE SET
                 tasks_in_progress = tasks_in_progress + excluded.tasks_in_progress,
                 tasks_succeeded = tasks_succeeded + excluded.tasks_succeeded,
                 tasks_failed = tasks_failed + excluded.tasks_failed,
                 tasks_s = tasks_s + excluded.tasks_s,
-                tasks_us = tasks_us + excluded.tasks_us",
+                tasks_us = tasks_us + excluded.tasks_us,
+                tasks_pruned = tasks_pruned + excluded.tasks_pruned",
             rows,
         )
         .await

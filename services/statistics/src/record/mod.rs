@@ -16,6 +16,8 @@ mod identity;
 mod lock;
 pub(crate) mod objects;
 mod open;
+mod orphans;
+mod others;
 pub(crate) mod outbox;
 pub mod read;
 mod retention;
@@ -187,11 +189,13 @@ impl Record {
         let connection = write.connection();
         let pruned = retention::late(connection, &batch.about()).await?;
         batch.leave_out(&pruned);
+        let about = batch.about();
         let due_at = batch.objects.values().map(|object| now.saturating_add(object.deadline_us)).min();
         let mut deltas = Deltas::default();
         let mut touched = tasks::merge(connection, batch.tasks, &mut deltas).await?;
         touched.extend(objects::merge(connection, batch.objects, now, &mut deltas).await?);
         touched.extend(split_failures::merge(connection, batch.split_failures).await?);
+        orphans::note(connection, about.iter(), now).await?;
         unknown::count(connection, batch.unknown).await?;
         let finished = finish::finish(connection, &self.catalogue, touched, &mut deltas).await?;
         Ok((Merged { due_at, ..merged(finished, deltas, connection).await? }, pruned))

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use sqlx::SqliteConnection;
 
-use super::execute_rows;
+use super::{execute_rows, others::OTHERS};
 
 /// How many types are counted apart: their names are the sender's choice.
 const MAX_TYPES: i64 = 1000;
-/// What all others are counted as.
-const OTHERS: &str = "(others)";
 
 pub(super) async fn count(connection: &mut SqliteConnection, events: BTreeMap<String, i64>) -> sqlx::Result<()> {
     if events.is_empty() {

@@ -17,8 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     file::change,
-    support::{Fixture, Work, eventually, failing_part, topology},
+    support::{Fixture, Work, eventually, failing_part, now, topology},
 };
+
+/// Microseconds.
+const DAY: i64 = 86_400_000_000;
 
 /// Remembers what it was given, and refuses what it is told to.
 #[derive(Clone, Default)]
@@ -240,10 +243,15 @@ async fn what_turns_out_to_have_no_queue_any_more_waits_again_and_says_why() {
     fixture.record.merge_dead_letters(&letters, &topology()).await.unwrap();
     let ids = fixture.rows("SELECT id FROM dead_letters").await;
     fixture.record.replay_dead_letter(&ids[0]).await.unwrap();
+    // However long it is on its way: all else that is known of its object goes before.
+    let pruned = fixture.record.prune(now() + DAY, DAY).await.unwrap();
+    assert_eq!((pruned.orphans, fixture.number("SELECT count(*) FROM dead_letters").await), (1, 1));
     let running = run(&fixture, &[]);
     running.remembers.0.lock().unwrap().unroutable = true;
     eventually("it is given up", async || is_empty(&fixture).await).await;
     let row = fixture.rows("SELECT state || ': ' || obstacle FROM dead_letters").await;
     assert!(row[0].starts_with("waiting: no queue gets"), "{row:?}");
     running.stop().await;
+    fixture.record.prune(now() + DAY, DAY).await.unwrap();
+    assert_eq!(fixture.number("SELECT count(*) FROM dead_letters").await, 0, "it waits as long as all else");
 }

@@ -102,14 +102,15 @@ impl Fixture {
         contents
     }
 
-    /// Everything that is counted.
+    /// Everything that is counted; of processors, together.
     pub async fn figures(&self) -> Vec<String> {
         self.rows(
             "SELECT json_array('figures', operation, objects_created, objects_succeeded, objects_failed,
                                objects_timed_out, objects_s, objects_us, tasks_distributed, tasks_in_progress,
                                tasks_succeeded, tasks_failed, tasks_s, tasks_us) AS row FROM figures
              UNION ALL
-             SELECT json_array('processor', processor, tasks_in_progress, tasks_succeeded, tasks_failed, tasks_s, tasks_us)
+             SELECT json_array('processors', sum(tasks_in_progress), sum(tasks_succeeded), sum(tasks_failed),
+                               sum(tasks_s), sum(tasks_us))
              FROM processor_figures
              UNION ALL SELECT json_array('durations', kind, operation, bucket, count) FROM durations WHERE count <> 0
              UNION ALL SELECT json_array('total', operation, name, count) FROM totals

@@ -16,7 +16,7 @@ use sqlx::{
     sqlite::SqliteConnectOptions,
 };
 
-use crate::support::{Fixture, Work, failing_part, now, open, topology};
+use crate::support::{Execution, Fixture, Work, failing_part, now, open, topology};
 
 /// What the record has: an object that succeeded in three parts,
 const SUCCEEDED: (&str, u32) = ("a b a", 3);
@@ -24,6 +24,8 @@ const SUCCEEDED: (&str, u32) = ("a b a", 3);
 const FAILED: (&str, u32) = ("c d", 2);
 /// one that was not split,
 const UNSPLIT: (&str, u32) = ("h", 1);
+/// one of which only a task is known,
+const ORPHAN: (&str, u32) = ("i", 1);
 /// and one that is open.
 const OPEN: (&str, u32) = ("e f g", 3);
 /// That one's first events; the rest of them come later.
@@ -66,6 +68,7 @@ async fn filled() -> Fixture {
     let unsplit = work(UNSPLIT);
     let mut events = [work(SUCCEEDED).life(), failing_part(&work(FAILED), 1), vec![unsplit.created(1000)]].concat();
     events.extend(work(OPEN).life().into_iter().take(OPEN_EVENTS));
+    events.push(work(ORPHAN).finished(0, &Execution { processor: "p2".to_owned(), ..Execution::ok() }));
     events.push(crate::support::received(bus::AnyEvent::Unknown, 1000));
     fixture.record.merge(&events).await.unwrap();
     fixture.record.merge_dead_letters(&[unsplit.dead_object(0, 2000)], &topology()).await.unwrap();
@@ -136,6 +139,12 @@ async fn goes_on(fixture: &Fixture) {
     let created = "SELECT sum(objects_created) FROM figures";
     let all = fixture.number(created).await;
     let pruned = fixture.record.prune(now() + 1_000_000, 1_000_000).await.unwrap();
-    assert_eq!(pruned.objects, 5);
+    assert_eq!((pruned.objects, pruned.orphans), (5, 0));
     assert_eq!(fixture.number(created).await, all);
+    let pruned = fixture.record.prune(now() + 3_600_000_000, 1_000_000).await.unwrap();
+    assert_eq!((pruned.objects, pruned.orphans), (0, 1));
+    // All rows that count for them are gone, also those that were before they were counted.
+    assert_eq!(fixture.rows("SELECT processor FROM processor_figures").await, ["(others)"]);
+    let rows = "SELECT sum(objects_created - objects_pruned + tasks_distributed - tasks_pruned) FROM figures";
+    assert_eq!(fixture.number(rows).await, 0);
 }

@@ -4,7 +4,7 @@ use bus::{Message, events::ObjectId};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-use crate::record::{Record, Write, array};
+use crate::record::{Record, Write, array, orphans};
 
 /// How many are settled in one transaction: merging waits for it.
 const PORTION: u32 = 100;
@@ -128,12 +128,19 @@ impl Record {
 
     /// Takes back that a dead letter was to be published again: it cannot be, for this reason.
     pub(crate) async fn refuse_replay(&self, id: &str, reason: &str) -> sqlx::Result<()> {
+        let now = bus::now().as_microsecond();
         let mut write = self.begin().await?;
-        sqlx::query("UPDATE dead_letters SET state = 'waiting', settled_at = NULL, obstacle = ?2 WHERE id = ?1")
-            .bind(id)
-            .bind(reason)
-            .execute(write.connection())
-            .await?;
+        let object: Option<Option<String>> = sqlx::query_scalar(
+            "UPDATE dead_letters SET state = 'waiting', waits_since = ?3, settled_at = NULL, obstacle = ?2 WHERE id = ?1
+             RETURNING object_id",
+        )
+        .bind(id)
+        .bind(reason)
+        .bind(now)
+        .fetch_optional(write.connection())
+        .await?;
+        // That may have been pruned meanwhile.
+        orphans::note(write.connection(), object.flatten().iter(), now).await?;
         write.commit().await
     }
 

@@ -213,21 +213,6 @@ impl Figures {
     fn tasks_mean_ms(&self) -> Option<f64> {
         mean_ms(self.tasks_s, self.tasks_us, self.tasks_finished())
     }
-
-    fn add(&mut self, other: &Self) {
-        self.objects_created += other.objects_created;
-        self.objects_succeeded += other.objects_succeeded;
-        self.objects_failed += other.objects_failed;
-        self.objects_timed_out += other.objects_timed_out;
-        self.objects_s += other.objects_s;
-        self.objects_us += other.objects_us;
-        self.tasks_distributed += other.tasks_distributed;
-        self.tasks_in_progress += other.tasks_in_progress;
-        self.tasks_succeeded += other.tasks_succeeded;
-        self.tasks_failed += other.tasks_failed;
-        self.tasks_s += other.tasks_s;
-        self.tasks_us += other.tasks_us;
-    }
 }
 
 /// To the microsecond.
