@@ -26,6 +26,7 @@ mod readable;
 mod readiness;
 pub mod responses;
 mod serve;
+mod turn;
 
 pub use document::{Elsewhere, Interface, document};
 pub use extract::{Form, Json, Path, Query, Raw};

@@ -26,7 +26,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 use tower_http::normalize_path::NormalizePath;
 
-use super::{Problem, bounded_body::BoundedBody, bounded_stream::BoundedStream};
+use super::{
+    Problem,
+    bounded_body::{Arrival, BoundedBody},
+    bounded_stream::BoundedStream,
+    turn::Turn,
+};
 
 /// What a client is told to wait before it asks again whether a service is ready.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -47,12 +52,13 @@ pub struct Limits {
     /// Bytes of a request's first line and headers; over it, 431. It is also about what a connection buffers of what it reads
     /// and writes, so that all connections together have 60 MiB, or twice that at most. 64 KiB.
     pub header_bytes: usize,
-    /// Without a byte of a request's body that a handler waits for. 15 s, then 408.
+    /// Without a byte of a request's body, while a handler waits for it. 15 s, then 408.
     pub body_stall: Duration,
     /// For a request's whole body, or if it is read [piece by piece](super::Pieces), for what makes progress. 2 min: 4 MiB at
     /// 35 kB/s.
     pub body_timeout: Duration,
-    /// Without a byte of an answer being taken, by a client that sends nothing either. 30 s, then the connection is closed.
+    /// Without a byte of an answer being taken, by a client that sends nothing either, although it could. 30 s, then the
+    /// connection is closed.
     pub write_stall: Duration,
     /// For a client to hear an answer that was given before its request's body was read: what it goes on sending is read and
     /// thrown away, or the answer could be lost. 2 s.
@@ -129,12 +135,14 @@ impl Server {
     async fn serve_connection(&self, stream: TcpStream) {
         // Without it, small answers may wait for the other end's delayed acknowledgement. Failing is no reason to refuse.
         let _ = stream.set_nodelay(true);
-        let stream = BoundedStream::new(stream, self.limits.write_stall, self.limits.linger);
+        let turn = Turn::new();
+        let stream = BoundedStream::new(stream, self.limits.write_stall, self.limits.linger, turn.clone());
+        let answer = async |request: Request<Incoming>| Ok::<_, Infallible>(self.answer(request, turn.clone()).await);
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_timeout)
             .max_buf_size(self.limits.header_bytes)
-            .serve_connection(TokioIo::new(stream), service_fn(|request| self.answer(request)));
+            .serve_connection(TokioIo::new(stream), service_fn(answer));
         let served = tokio::select! {
             served = &mut connection => served,
             () = self.shutdown.cancelled() => {
@@ -150,27 +158,26 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response, Infallible> {
+    async fn answer(&self, request: Request<Incoming>, turn: Turn) -> Response {
         if head_bytes(&request) > self.limits.header_bytes {
             // hyper refuses by itself only what does not fit into its buffer, of which it may have a little more.
-            return Ok(Problem::headers_too_large(self.limits.header_bytes).into_response());
+            return Problem::headers_too_large(self.limits.header_bytes).into_response();
         }
         let asked = OriginalUri(request.uri().clone());
         let (parts, body) = request.into_parts();
-        let body = BoundedBody::new(body, self.limits.body_stall, self.limits.body_timeout);
-        let (time, progress) = (body.time(), body.progress());
-        let mut request = Request::from_parts(parts, Body::new(body));
+        let arrival = Arrival::new(self.limits.body_stall, self.limits.body_timeout, turn);
+        let mut request = Request::from_parts(parts, Body::new(BoundedBody::new(body, arrival.clone())));
         // With the slash at its end, for whoever needs to know.
         request.extensions_mut().insert(asked);
-        request.extensions_mut().insert(time);
+        request.extensions_mut().insert(arrival.clone());
         let answer = AssertUnwindSafe(self.app.clone().oneshot(request)).catch_unwind().await;
         // The panic hook has logged it.
         let Ok(mut answer) = answer.unwrap_or_else(|_| Ok(Problem::logged_already().into_response()));
-        if !progress.is_whole() {
+        if !arrival.is_whole() {
             // The connection ends with what is left of the body; a client that was not told would use it for its next request.
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(if is_endless(&answer) { answer.map(|body| self.until_shutdown(body)) } else { answer })
+        if is_endless(&answer) { answer.map(|body| self.until_shutdown(body)) } else { answer }
     }
 
     /// Ends in good order, so that the client sees an end and no broken connection.

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use axum::{
     Router,
+    body::Body,
     routing::{get, post},
 };
-use chassis::http::{Limits, Problem};
+use bytes::Bytes;
+use chassis::http::{Limits, Pieces, Problem};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::io::AsyncWriteExt;
 
 use crate::kit::{SHORT, SOON, Server, echo, in_time};
@@ -128,6 +131,35 @@ async fn a_client_that_does_not_read_is_closed() {
 
     // The only connection there may be is free again.
     assert!(server.get("/livez").await.starts_with("HTTP/1.1 200 "));
+}
+
+/// A client that does not read before it has sent all is held up by a handler that is busy.
+#[tokio::test]
+async fn a_client_that_has_to_wait_before_it_can_send_more_need_not_read_meanwhile() {
+    const STALL: Duration = Duration::from_millis(500);
+    /// More than both ends' buffers take.
+    const CHUNKS: usize = 512;
+    let both_ways = async |mut pieces: Pieces| {
+        let (done, last_words) = tokio::sync::oneshot::channel();
+        tokio::spawn(async move {
+            pieces.next().await.unwrap();
+            tokio::time::sleep(4 * STALL).await;
+            while let Ok(Some(_)) = pieces.next().await {}
+            let _ = done.send("The end.");
+        });
+        let chunks = (0..CHUNKS).map(|_| Ok(Bytes::from_static(&[b'x'; 65_536])));
+        let end = last_words.into_stream().map_ok(|words| Bytes::from_static(words.as_bytes()));
+        Body::from_stream(stream::iter(chunks).chain(end))
+    };
+    let limits = Limits { write_stall: STALL, ..Limits::default() };
+    let server = Server::start(Router::new().route("/both", post(both_ways)), limits).await;
+    let mut client = server.connect().await;
+    let body = "x".repeat(CHUNKS * 65_536);
+    let head = format!("POST /both HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+    client.send(&head).await;
+    client.send(&body).await;
+    let answer = client.read_all().await;
+    assert!(answer.contains("The end."), "it was cut off after {} bytes", answer.len());
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@
 //!   are left out, and what there is to say of neighbouring windows becomes one line; so whoever never reads can send for ever
 //!   and the answer does not grow. (With an `Idempotency-Key`, whoever wants the ids sends the same again, and reads.) Only
 //!   refused lines must each be told of: when too many of them are not read, the upload is stopped.
-//! - A server closes a connection on which an answer is not taken; not this one, as long as the client sends.
+//! - A server closes a connection on which an answer is not taken; not this one, as long as the client sends, or has to wait
+//!   because nothing is read.
 //! - Whoever is stopped may be sending still, and will read only afterwards: what they send is read and thrown away for a
 //!   while, so that they get to know where they were stopped.
 //!

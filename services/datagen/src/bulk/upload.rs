@@ -31,8 +31,7 @@ pub(super) const WINDOW_BYTES: usize = 1 << 20;
 const WINDOW_TIME: Duration = Duration::from_millis(200);
 /// A pause of the client so long ends a window: whoever sends objects one by one hears of each soon.
 const WINDOW_PAUSE: Duration = Duration::from_millis(20);
-/// How long there may be no room behind the door, or no confirmation by the bus, before an upload is stopped. Less than what
-/// a connection is kept on which nothing is sent and nothing is read: the client is to be told.
+/// How long there may be no room behind the door, or no confirmation by the bus, before an upload is stopped.
 pub(super) const NO_PROGRESS: Duration = Duration::from_secs(20);
 /// How long whoever was stopped may go on sending before they read why.
 const HEAR_OUT: Duration = Duration::from_secs(5);
