@@ -9,7 +9,11 @@ use futures_util::future::join_all;
 use reqwest::{StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 use testkit::{Options, System, eventually_within};
-use tokio::{io::AsyncReadExt, net::TcpStream, time::Instant};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::Instant,
+};
 
 use crate::kit::{all_finished, everywhere, figure, stopped_with_empty_queues};
 
@@ -20,7 +24,11 @@ everywhere! {
     while_too_much_waits_objects_are_refused_and_afterwards_accepted_again,
     many_clients_with_large_bodies_take_no_more_memory_than_there_is_room_for,
     many_connections_that_send_nothing_keep_nobody_out,
+    a_full_service_answers_its_probes_and_tells_all_others_to_come_back,
 }
+
+/// Connections that are served at a time.
+const SERVED: usize = 640;
 
 /// `POST /api/objects` once: the object, or the problem with its status.
 async fn post(system: &System, body: &Value) -> Result<Value, (StatusCode, Value)> {
@@ -131,19 +139,20 @@ async fn many_clients_with_large_bodies_take_no_more_memory_than_there_is_room_f
 }
 
 async fn many_connections_that_send_nothing_keep_nobody_out(options: Options) {
-    /// Twice what is served, and fewer than the 1024 that the kernel lets wait: it may forget others without a word.
-    const CONNECTIONS: usize = 960;
+    /// Fewer wait than the 1024 that the kernel lets wait: it may forget others without a word.
+    const CONNECTIONS: usize = SERVED + 480;
     const MAX_GROWTH: u64 = 100 << 20;
     let system = System::start(options).await.unwrap();
     let url = system.url_of("datagen", "");
     let address = url.strip_prefix("http://").unwrap();
     let before = system.process("datagen").memory().unwrap().resident;
     let mut idle = join_all((0..CONNECTIONS).map(|_| TcpStream::connect(address))).await;
-    let began = Instant::now();
-    let object = system.submit(&json!({})).await.unwrap();
+    // Those that send nothing are closed after ten seconds.
+    let object = eventually_within(Duration::from_secs(80), async || {
+        system.submit(&json!({})).await.map_err(|error| error.to_string())
+    });
+    let object = object.await;
     system.finished(object["id"].as_str().unwrap()).await.unwrap();
-    // 480 are served at a time, and those that send nothing are closed after ten seconds.
-    assert!(began.elapsed() < Duration::from_secs(80), "{:?}", began.elapsed());
     let grown = system.process("datagen").memory().unwrap().peak.saturating_sub(before);
     assert!(grown <= MAX_GROWTH, "{} MiB", grown >> 20);
     // Whoever sends nothing is closed.
@@ -152,4 +161,40 @@ async fn many_connections_that_send_nothing_keep_nobody_out(options: Options) {
         let closed = tokio::time::timeout(Duration::from_secs(120), connection.read(&mut [0; 1])).await;
         assert!(matches!(closed, Ok(Ok(0) | Err(_))), "{closed:?}");
     }
+}
+
+/// Asks by a connection of its own, which the service closes: the answer as it came.
+async fn ask_once(system: &System, method_and_path: &str) -> String {
+    let url = system.url_of("datagen", "");
+    let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).await.unwrap();
+    let request = format!("{method_and_path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+async fn a_full_service_answers_its_probes_and_tells_all_others_to_come_back(options: Options) {
+    let system = System::start(options).await.unwrap();
+    let url = system.url_of("datagen", "");
+    let address = url.strip_prefix("http://").unwrap();
+    // Connections of before may still be there.
+    let idle = join_all((0..SERVED).map(|_| TcpStream::connect(address))).await;
+    let began = Instant::now();
+    for path in ["/livez", "/readyz", "/health", "/metrics"] {
+        let answer = ask_once(&system, &format!("GET {path}")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+    }
+    for request in ["POST /api/objects", "GET /api/objects", "GET /docs"] {
+        let answer = ask_once(&system, request).await;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after"), "{request}: {answer}");
+    }
+    // They are closed after ten seconds.
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    drop(idle);
+    eventually_within(LONG, async || {
+        let answer = ask_once(&system, "POST /api/objects").await;
+        if answer.starts_with("HTTP/1.1 201 ") { Ok(()) } else { Err(answer) }
+    })
+    .await;
 }

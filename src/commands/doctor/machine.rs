@@ -6,7 +6,7 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use super::check::Check;
 
-/// Files that a process of the system may have open: its 480 connections, those to the bus, the record's files.
+/// Files that a process of the system may have open: its 640 connections, those to the bus, the record's files.
 const FILES: u64 = 1024;
 /// No clock that was ever set says less: when this was written, in seconds since 1970.
 const LONG_AGO_S: u64 = 1_767_225_600;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use axum::{
     Router,
-    extract::State,
-    middleware,
+    extract::{Request, State},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -22,7 +22,7 @@ use super::{
     readable::refuse_unreadable,
     readiness::all_pass,
     responses::Unavailable,
-    serve::RETRY_AFTER,
+    serve::{OnSpare, RETRY_AFTER},
 };
 use crate::metrics::{Metrics, count_requests};
 
@@ -33,6 +33,8 @@ use crate::metrics::{Metrics, count_requests};
 /// - `GET /health`: the same for people: `"Ready"`, or 503 and a string that says what is missing.
 /// - `GET /metrics`: in Prometheus' text format.
 /// - `GET /openapi.json`: the document of all of it, and `GET /docs`: a page to read and to try it.
+///
+/// All but the first four are refused on a [spare connection](super::Limits::spare_connections).
 ///
 /// Requests are counted by route, long answers are compressed for whoever takes that, a 404 or 405 without a body becomes a
 /// [`Problem`], and what nobody could understand (the encoding of the path, of the body) is one, too.
@@ -48,10 +50,10 @@ pub fn operational(interface: impl Into<Interface>, readiness: Readiness, metric
         .routes(routes!(document::openapi))
         .routes(routes!(page::page))
         .route("/docs/{file}", get(page::file));
-    let mut router = router.merge(service);
+    let mut router = router.layer(middleware::from_fn(refuse_on_spare)).merge(service);
     let document = router.to_openapi().merge_from(documentation.get_openapi().clone());
     router
-        .merge(documentation.with_state(Document::new(document, elsewhere)))
+        .merge(documentation.with_state(Document::new(document, elsewhere)).layer(middleware::from_fn(refuse_on_spare)))
         .split_for_parts()
         .0
         .layer(middleware::map_response(bare_to_problem))
@@ -149,6 +151,14 @@ async fn health(State(readiness): State<Readiness>) -> (StatusCode, Json<String>
 )]
 async fn measured(State(metrics): State<Metrics>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render())
+}
+
+/// Before anything of the body is read.
+async fn refuse_on_spare(request: Request, next: Next) -> Response {
+    match request.extensions().get() {
+        Some(OnSpare) => Problem::unavailable(RETRY_AFTER, "Too many connections are open at a time.").into_response(),
+        None => next.run(request).await,
+    }
 }
 
 /// The router's own 404 and 405 have no body; a handler's have one. The router adds `Allow` afterwards.

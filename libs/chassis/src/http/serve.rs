@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
@@ -40,17 +40,24 @@ pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// short enough to be unnoticed.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// What a spare connection may take for its headers, for taking its answer, and for hearing it: there are few.
+const SPARE_TIME: Duration = Duration::from_secs(1);
+
 /// What a client can make a server wait for or hold.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections at a time; the next one waits in the kernel. 480: a process may open 1024 files as a rule, and a
-    /// request that is forwarded takes two.
+    /// Connections at a time. [640](Self::CONNECTIONS).
     pub connections: usize,
+    /// Connections beyond these, so that a probe is answered and anybody else is told to come back, whatever the others do. Each
+    /// is for one request, has a second to send it, and is closed then. What [`operational()`](super::operational()) adds is
+    /// served, but for the documentation; the rest is answered by 503 at once. When these are taken, too, the next connection
+    /// waits in the kernel. 16: most are free again in milliseconds.
+    pub spare_connections: usize,
     /// For a request's headers, counted from the connection's start or the end of the request before: also how long an idle
     /// connection is kept. 10 s.
     pub header_timeout: Duration,
     /// Bytes of a request's first line and headers; over it, 431. It is also about what a connection buffers of what it reads
-    /// and writes, so that all connections together have 60 MiB, or twice that at most. 64 KiB.
+    /// and writes, so that all connections together have 80 MiB, or twice that at most. 64 KiB.
     pub header_bytes: usize,
     /// Without a byte of a request's body, while a handler waits for it. 15 s, then 408.
     pub body_stall: Duration,
@@ -67,10 +74,33 @@ pub struct Limits {
     pub grace: Duration,
 }
 
+impl Limits {
+    /// Connections at a time, if nothing else is said. A process may open 1024 files as a rule: there are as many, the spare
+    /// ones, a file more for each of the requests that are forwarded, which are half as many at most, and fewer than fifty
+    /// for the rest of a process.
+    ///
+    /// Requests that may last have bounds of their own, so that the others always find a connection: a half is for those that
+    /// bring something in, which take 272 of it, and a half for those that wait for something to happen, which take 304 where
+    /// that is known, and all 320 where they are passed on.
+    pub const CONNECTIONS: usize = 640;
+
+    /// What holds for a spare connection.
+    fn spare(&self) -> Self {
+        let short = |time: Duration| time.min(SPARE_TIME);
+        Self {
+            header_timeout: short(self.header_timeout),
+            write_stall: short(self.write_stall),
+            linger: short(self.linger),
+            ..self.clone()
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 480,
+            connections: Self::CONNECTIONS,
+            spare_connections: 16,
             header_timeout: Duration::from_secs(10),
             header_bytes: 64 * 1024,
             body_stall: Duration::from_secs(15),
@@ -108,6 +138,10 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
     }
 }
 
+/// Marks a request that came on a spare connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OnSpare;
+
 struct Server {
     app: NormalizePath<Router>,
     limits: Limits,
@@ -117,31 +151,68 @@ struct Server {
     abort: CancellationToken,
 }
 
+/// Where there is a place for a connection.
+struct Places {
+    usual: Arc<Semaphore>,
+    spare: Arc<Semaphore>,
+}
+
+/// A place for a connection, until it is dropped.
+struct Place {
+    is_spare: bool,
+    _permit: Result<OwnedSemaphorePermit, AcquireError>,
+}
+
+impl Places {
+    fn new(limits: &Limits) -> Self {
+        let [usual, spare] =
+            [limits.connections, limits.spare_connections].map(|count| Arc::new(Semaphore::new(count)));
+        Self { usual, spare }
+    }
+
+    /// Waits for a place. A spare one is given only if there is no other.
+    async fn take(&self) -> Place {
+        let take = |places: &Arc<Semaphore>| Arc::clone(places).acquire_owned();
+        tokio::select! {
+            biased;
+            permit = take(&self.usual) => Place { is_spare: false, _permit: permit },
+            permit = take(&self.spare) => Place { is_spare: true, _permit: permit },
+        }
+    }
+}
+
 impl Server {
     /// Takes the listener, so that it is closed when this is dropped.
     async fn accept_all(self: &Arc<Self>, listener: TcpListener, connections: &TaskTracker) {
-        let free = Arc::new(Semaphore::new(self.limits.connections));
+        let places = Places::new(&self.limits);
         loop {
-            let permit = free.clone().acquire_owned().await;
+            // Which place there is, is seen only when somebody is there to take it.
             let stream = accept(&listener).await;
+            let place = places.take().await;
             let server = self.clone();
             connections.spawn(async move {
-                server.abort.run_until_cancelled(server.serve_connection(stream)).await;
-                drop(permit);
+                server.abort.run_until_cancelled(server.serve_connection(stream, &place)).await;
             });
         }
     }
 
-    async fn serve_connection(&self, stream: TcpStream) {
+    async fn serve_connection(&self, stream: TcpStream, place: &Place) {
         // Without it, small answers may wait for the other end's delayed acknowledgement. Failing is no reason to refuse.
         let _ = stream.set_nodelay(true);
+        let limits = if place.is_spare { self.limits.spare() } else { self.limits.clone() };
         let turn = Turn::new();
-        let stream = BoundedStream::new(stream, self.limits.write_stall, self.limits.linger, turn.clone());
-        let answer = async |request: Request<Incoming>| Ok::<_, Infallible>(self.answer(request, turn.clone()).await);
+        let stream = BoundedStream::new(stream, limits.write_stall, limits.linger, turn.clone());
+        let answer = async |mut request: Request<Incoming>| {
+            if place.is_spare {
+                request.extensions_mut().insert(OnSpare);
+            }
+            Ok::<_, Infallible>(self.answer(request, turn.clone()).await)
+        };
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_timeout)
-            .max_buf_size(self.limits.header_bytes)
+            .header_read_timeout(limits.header_timeout)
+            .max_buf_size(limits.header_bytes)
+            .keep_alive(!place.is_spare)
             .serve_connection(TokioIo::new(stream), service_fn(answer));
         let served = tokio::select! {
             served = &mut connection => served,

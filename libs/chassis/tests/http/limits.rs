@@ -10,7 +10,7 @@ use axum::{
 use bytes::Bytes;
 use chassis::http::{Limits, Pieces, Problem};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, time::Instant};
 
 use crate::kit::{SHORT, SOON, Server, echo, in_time};
 
@@ -109,7 +109,7 @@ async fn an_answer_that_was_given_before_the_body_was_read_is_heard() {
 #[tokio::test]
 async fn a_client_that_goes_on_sending_after_its_answer_does_not_hold_its_connection() {
     let refuse = async || Problem::unavailable(Duration::from_secs(7), "Not now.");
-    let limits = Limits { connections: 1, linger: SHORT, ..Limits::default() };
+    let limits = Limits { connections: 1, spare_connections: 0, linger: SHORT, ..Limits::default() };
     let server = Server::start(Router::new().route("/refused", post(refuse)), limits).await;
     let mut endless = server.connect().await;
     endless.send("POST /refused HTTP/1.1\r\nhost: h\r\ncontent-length: 100000000000\r\n\r\n").await;
@@ -124,7 +124,7 @@ async fn a_client_that_does_not_read_is_closed() {
         let chunk = || Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[0; 65_536]));
         axum::body::Body::from_stream(futures_util::stream::repeat_with(chunk))
     };
-    let limits = Limits { write_stall: SHORT, connections: 1, ..Limits::default() };
+    let limits = Limits { write_stall: SHORT, connections: 1, spare_connections: 0, ..Limits::default() };
     let server = Server::start(Router::new().route("/endless", get(endless)), limits).await;
     let mut greedy = server.connect().await;
     greedy.send("GET /endless HTTP/1.1\r\nhost: h\r\n\r\n").await;
@@ -163,12 +163,38 @@ async fn a_client_that_has_to_wait_before_it_can_send_more_need_not_read_meanwhi
 }
 
 #[tokio::test]
-async fn connections_over_the_limit_wait_for_a_free_one() {
-    let server = Server::start(Router::new(), Limits { connections: 2, ..Limits::default() }).await;
+async fn over_the_limit_probes_are_answered_and_all_others_are_told_to_come_back() {
+    let limits = Limits { connections: 2, ..Limits::default() };
+    let server = Server::start(echo(), limits).await;
     let (first, _second) = (server.connect().await, server.connect().await);
-    let third = server.get("/livez");
-    tokio::pin!(third);
-    assert!(tokio::time::timeout(SHORT, &mut third).await.is_err(), "served beyond the limit");
+    for path in ["/livez", "/readyz", "/readyz/", "/health", "/metrics"] {
+        let mut client = server.connect().await;
+        client.send(&format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n")).await;
+        let answer = client.read_all().await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"), "{path}: {answer}");
+    }
+    for request in ["GET /items/1", "POST /echo", "GET /docs", "GET /openapi.json"] {
+        let mut client = server.connect().await;
+        client.send(&format!("{request} HTTP/1.1\r\nhost: h\r\ncontent-length: 100000\r\n\r\nhalf")).await;
+        let answer = client.read_all().await;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("application/problem+json"), "{answer}");
+        assert!(answer.contains("retry-after: 1") && answer.contains("connection: close"), "{answer}");
+    }
     drop(first);
-    assert!(third.await.starts_with("HTTP/1.1 200 "));
+    in_time(async { while !server.get("/items/1").await.starts_with("HTTP/1.1 200 ") {} }).await;
+}
+
+#[tokio::test]
+async fn a_spare_connection_is_not_kept_and_beyond_those_connections_wait() {
+    let limits = Limits { connections: 1, spare_connections: 1, header_timeout: SOON, ..Limits::default() };
+    let server = Server::start(Router::new(), limits).await;
+    let _first = server.connect().await;
+    let mut spare = server.connect().await;
+    let next = server.get("/livez");
+    tokio::pin!(next);
+    assert!(tokio::time::timeout(SHORT, &mut next).await.is_err(), "served beyond the limit");
+    let began = Instant::now();
+    assert_eq!(spare.read_all().await, "");
+    assert!(began.elapsed() < SOON / 2, "it sends nothing, and is kept");
+    assert!(next.await.starts_with("HTTP/1.1 200 "));
 }
