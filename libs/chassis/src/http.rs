@@ -5,6 +5,7 @@
 //! - [`Json`], [`Query`], [`Path`], [`Form`] and [`Raw`] are axum's extractors with [`Problem`]s for rejections, [`Pieces`]
 //!   is a body that is read as it arrives, and [`FromObject`] is JSON that must be an object.
 //! - [`Guard`] lets in who shows a token.
+//! - [`Memory`] is a bound on what long bodies and answers take together.
 //! - [`document()`] begins the OpenAPI document that grows with the routes of a router, and [`responses`] are the answers
 //!   that are problems, for their documentation.
 //! - [`operational()`] completes a router: health, metrics, its document, compression, and [`Problem`]s for what no route
@@ -18,6 +19,7 @@ mod document;
 mod extract;
 mod from_object;
 mod guard;
+mod memory;
 mod operational;
 mod page;
 mod pieces;
@@ -32,6 +34,7 @@ pub use document::{Elsewhere, Interface, document};
 pub use extract::{Form, Json, Path, Query, Raw};
 pub use from_object::FromObject;
 pub use guard::{Guard, Submitter};
+pub use memory::{Memory, Reserved};
 pub use operational::operational;
 pub use pieces::Pieces;
 pub use problem::Problem;

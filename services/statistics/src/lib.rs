@@ -30,7 +30,7 @@ pub use self::{
     config::{Config, DatabasePath, Retention},
     deadlines::{Clock, Deadlines, SendFence},
     health::Health,
-    http::{Api, router},
+    http::{Api, LongAnswers, router},
     live::{Heard, Live},
     on_dead_letters::OnDeadLetters,
     on_events::{Followers, OnEvents},

@@ -26,7 +26,7 @@ use crate::{
     config::{Config, DatabasePath, Retention},
     deadlines::{Clock, Deadlines},
     health::Health,
-    http::{self, Api},
+    http::{self, Api, LongAnswers},
     line,
     live::Live,
     on_dead_letters::{OnDeadLetters, measure},
@@ -95,6 +95,7 @@ impl Service for Statistics {
             rates: Arc::clone(&self.rates),
             outbox: Arc::clone(&self.outbox),
             live: Arc::clone(&self.live),
+            long_answers: LongAnswers::default(),
         })
     }
 

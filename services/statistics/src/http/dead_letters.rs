@@ -1,10 +1,10 @@
 //! `/api/dead-letters`: what was set aside, and what is to become of it.
 
-use axum::{extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode, response::Response};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bus::events::TaskId;
 use chassis::http::{
-    Json, Path, Problem, Query,
+    Json, Path, Problem, Query, Reserved,
     responses::{
         BadRequest, Conflict, NotFound, PayloadTooLarge, RequestTimeout, Unavailable, Unprocessable,
         UnsupportedMediaType,
@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::{
     Api, answer,
     dead_letters_filter::{Listing, Which, WhichAfterTheMark},
+    long::long,
     unread,
 };
 use crate::{
@@ -183,8 +184,9 @@ pub(super) async fn list(State(api): State<Api>, Query(listing): Query<Listing>)
     params(("id" = Uuid, Path, description = "As the list has it.")),
     responses((status = OK, description = "The dead letter.", body = Whole), BadRequest, NotFound, Unavailable)
 )]
-pub(super) async fn show(State(api): State<Api>, Path(id): Path<Uuid>) -> Result<Json<Whole>, Problem> {
-    whole(&api, id).await.map(Json)
+pub(super) async fn show(State(api): State<Api>, Path(id): Path<Uuid>) -> Result<Response, Problem> {
+    let reserved = reserve(&api, id).await?;
+    whole(&api, id, reserved).await
 }
 
 /// Replay a dead letter: it goes back to the queue that it was taken from
@@ -203,12 +205,13 @@ pub(super) async fn show(State(api): State<Api>, Path(id): Path<Uuid>) -> Result
         Unavailable
     )
 )]
-pub(super) async fn replay(State(api): State<Api>, Path(id): Path<Uuid>) -> Result<(StatusCode, Json<Whole>), Problem> {
+pub(super) async fn replay(State(api): State<Api>, Path(id): Path<Uuid>) -> Result<(StatusCode, Response), Problem> {
+    let reserved = reserve(&api, id).await?;
     let settled = api.record()?.replay_dead_letter(&id.to_string()).await.map_err(unread)?;
     done(settled, id)?;
     api.outbox.notify_one();
     measure(api.record()?).await;
-    Ok((StatusCode::ACCEPTED, Json(whole(&api, id).await?)))
+    Ok((StatusCode::ACCEPTED, whole(&api, id, reserved).await?))
 }
 
 /// Replay those that wait: all of them, or which
@@ -261,11 +264,12 @@ pub(super) async fn replay_all(
         Unavailable
     )
 )]
-pub(super) async fn discard(State(api): State<Api>, Path(id): Path<Uuid>) -> Result<Json<Whole>, Problem> {
+pub(super) async fn discard(State(api): State<Api>, Path(id): Path<Uuid>) -> Result<Response, Problem> {
+    let reserved = reserve(&api, id).await?;
     let settled = api.record()?.discard_dead_letter(&id.to_string()).await.map_err(unread)?;
     done(settled, id)?;
     measure(api.record()?).await;
-    whole(&api, id).await.map(Json)
+    whole(&api, id, reserved).await
 }
 
 /// Discard those that wait: all of them, or which
@@ -302,9 +306,15 @@ fn done(settled: Settled, id: Uuid) -> Result<(), Problem> {
     }
 }
 
-async fn whole(api: &Api, id: Uuid) -> Result<Whole, Problem> {
+/// Before anything becomes of it: whoever is told to come back must be able to do the same again.
+async fn reserve(api: &Api, id: Uuid) -> Result<Reserved, Problem> {
+    let bytes = api.record()?.dead_letter_bytes(&id.to_string()).await.map_err(unread)?;
+    api.long_answers.reserve(bytes).await
+}
+
+async fn whole(api: &Api, id: Uuid, reserved: Reserved) -> Result<Response, Problem> {
     let found = api.record()?.dead_letter(&id.to_string()).await.map_err(unread)?;
-    Whole::of(found.ok_or_else(|| not_there(id))?)
+    long(reserved, &Whole::of(found.ok_or_else(|| not_there(id))?)?)
 }
 
 fn not_there(id: Uuid) -> Problem {

@@ -4,6 +4,7 @@ mod answer;
 mod dead_letters;
 mod dead_letters_filter;
 mod events;
+mod long;
 mod object;
 mod objects;
 mod statistics;
@@ -18,6 +19,7 @@ use chassis::http::{Problem, document};
 use tokio::sync::Notify;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub use self::long::LongAnswers;
 use crate::{
     live::Live,
     rates::Rates,
@@ -41,6 +43,8 @@ pub struct Api {
     pub outbox: Arc<Notify>,
     /// What happens, as it happens.
     pub live: Arc<Live>,
+    /// Bounds the answers on their way.
+    pub long_answers: LongAnswers,
 }
 
 /// What this is on a port of its own.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::{extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode, response::Response};
 use bus::events::{ObjectId, TaskId};
 use chassis::http::{
     Json, Path, Problem, Query,
@@ -17,6 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Api, RETRY_AFTER,
     answer::{self, ObjectStatus},
+    long::long,
     unread,
 };
 use crate::record::read::{FoundObject, FoundTask};
@@ -48,10 +49,11 @@ pub(super) async fn show(
     State(api): State<Api>,
     Path(id): Path<ObjectId>,
     Query(parameters): Query<Parameters>,
-) -> Result<Json<Answer>, Problem> {
+) -> Result<Response, Problem> {
     parameters.wait(&api, id).await?;
+    let reserved = api.long_answers.reserve(api.record()?.object_bytes(id).await.map_err(unread)?).await?;
     match api.record()?.object(id).await.map_err(unread)? {
-        Some(object) => Ok(Json(Answer::of(id, object)?)),
+        Some(object) => long(reserved, &Answer::of(id, object)?),
         None => Err(missing(&api, id).await?),
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
-    http::{Site, ask},
+    http::{Site, ask, asked_until_refused, bytes},
     support::{Work, dead_letter, topology},
 };
 
@@ -150,4 +150,21 @@ async fn the_figures_and_the_objects_tell_of_them() {
     assert_eq!(object["status"], "failed");
     assert_eq!(object["dead_letters"].as_array().unwrap().len(), 3, "{object}");
     assert_eq!(object["errors"][2], json!({"part": 2, "error": "it crashes whoever executes it"}));
+}
+
+#[tokio::test]
+async fn long_dead_letters_that_are_not_sent_yet_have_a_bound_and_nothing_becomes_of_one_that_cannot_be_shown() {
+    let site = Site::new().await;
+    let long = Message { id: "long".to_owned(), body: vec![0xff; 10 << 20].into(), ..Message::default() };
+    site.merge_dead(&[dead_letter(long, Some(&topology().statistics().name), 0, 4000)]).await;
+    let path = format!("{PATH}/{}", site.ids("").await[0]);
+    let (answers, problem) = asked_until_refused(&site.api, &path).await;
+    assert!(problem["detail"].as_str().unwrap().contains("64 MiB"), "{problem}");
+    let (all, one) = bytes(&answers);
+    assert!(one > 13 << 20 && all <= 64 << 20 && all + 2 * one > 64 << 20, "{all} bytes, {one} bytes each");
+
+    assert_eq!(site.delete(&path).await.0, 503);
+    assert_eq!(site.ids("?state=waiting").await.len(), 1);
+    drop(answers);
+    assert_eq!(site.delete(&path).await.0, 200);
 }

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::{Body, HttpBody, to_bytes},
     http::Request,
+    response::Response,
 };
 use bus::{HandleBatch, events::ObjectId};
 use serde_json::{Value, json};
@@ -67,8 +68,57 @@ async fn get(api: &Api, path: &str) -> (u16, Value) {
 pub async fn ask(api: &Api, request: Request<Body>) -> (u16, Value) {
     let response = Router::from(router(api.clone())).oneshot(request).await.unwrap();
     let status = response.status().as_u16();
-    let body = to_bytes(response.into_body(), 10_000_000).await.unwrap();
+    let body = to_bytes(response.into_body(), 20_000_000).await.unwrap();
     (status, serde_json::from_slice(&body).unwrap())
+}
+
+/// Asks for the same again and again until that is refused: the answers, of which nothing is read, and why.
+pub async fn asked_until_refused(api: &Api, path: &str) -> (Vec<Response>, Value) {
+    /// More than there can be.
+    const MOST: usize = 1000;
+    let router = Router::from(router(api.clone()));
+    let mut answers = Vec::new();
+    loop {
+        let answer = router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        if answer.status() == 503 {
+            assert!(answer.headers().contains_key("retry-after"));
+            let problem = to_bytes(answer.into_body(), 10_000).await.unwrap();
+            return (answers, serde_json::from_slice(&problem).unwrap());
+        }
+        assert_eq!(answer.status(), 200);
+        answers.push(answer);
+        assert!(answers.len() < MOST, "nothing is refused");
+    }
+}
+
+/// What answers have all in all, and the longest of them.
+pub fn bytes(answers: &[Response]) -> (u64, u64) {
+    let lengths = || answers.iter().map(|answer| answer.body().size_hint().exact().unwrap());
+    (lengths().sum(), lengths().max().unwrap())
+}
+
+#[tokio::test]
+async fn long_objects_that_are_not_sent_yet_have_a_bound_and_short_ones_are_shown_all_the_same() {
+    const PARTS: u32 = 16;
+    let site = Site::new().await;
+    let long = Work::nop(json!(vec!["x".repeat(60_000); PARTS as usize]), PARTS);
+    let short = Work::words("a", 1);
+    site.merge(&[long.life(), short.life()].concat()).await;
+    let path = format!("/api/objects/{}", long.id);
+    let (mut answers, problem) = asked_until_refused(&site.api, &path).await;
+    assert!(problem["detail"].as_str().unwrap().contains("64 MiB"), "{problem}");
+    let (all, one) = bytes(&answers);
+    // It is shown with its data, its partial results and its result, each of which is a million bytes.
+    assert!(one > 2_800_000 && all <= 64 << 20 && all + 2 * one > 64 << 20, "{all} bytes, {one} bytes each");
+    assert_eq!(site.get(&format!("/api/objects/{}", short.id)).await.1["result"], json!({"a": 1}));
+    assert_eq!(site.get(&format!("{path}/status")).await.0, 200);
+
+    // What was read is on its way as long as it is not dropped.
+    let read = to_bytes(answers.pop().unwrap().into_body(), 10_000_000).await.unwrap();
+    assert_eq!(site.get(&path).await.0, 503);
+    assert_eq!(serde_json::from_slice::<Value>(&read).unwrap()["result"], long.result());
+    drop(read);
+    assert_eq!(site.get(&path).await.0, 200);
 }
 
 #[tokio::test]

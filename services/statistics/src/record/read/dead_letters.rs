@@ -149,6 +149,20 @@ impl Record {
             .await
     }
 
+    /// About how many bytes the dead letter of this id is in an answer, where what is quoted in it, or is no text, is longer; 0
+    /// if there is none.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub async fn dead_letter_bytes(&self, id: &str) -> sqlx::Result<i64> {
+        let bytes: Option<i64> =
+            sqlx::query_scalar("SELECT 2 * octet_length(body) + octet_length(headers) FROM dead_letters WHERE id = ?1")
+                .bind(id)
+                .fetch_optional(&self.readers)
+                .await?;
+        Ok(bytes.unwrap_or(0))
+    }
+
     /// The dead letter of this id.
     ///
     /// # Errors

@@ -7,6 +7,9 @@ use crate::record::{Record, Status};
 /// Partial results of an object that are longer together are not read: all of them would be in memory. As much is gathered.
 const MAX_PARTIAL_BYTES: i64 = 32 << 20;
 
+/// What a task takes in an answer beside its partial result and its error, of which it has two: ids, times, names.
+const TASK_BYTES: i64 = 512;
+
 /// An object with its tasks.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
 #[allow(missing_docs)]
@@ -79,6 +82,29 @@ impl Record {
         .bind(id.to_string())
         .fetch_optional(&self.readers)
         .await
+    }
+
+    /// About how many bytes everything about the object is; 0 if it is not here.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub async fn object_bytes(&self, id: ObjectId) -> sqlx::Result<i64> {
+        let bytes: Option<i64> = sqlx::query_scalar(
+            "SELECT octet_length(parameters) + octet_length(data) + coalesce(octet_length(result), 0)
+                  + (SELECT coalesce(sum(?2 + 2 * coalesce(octet_length(error), 0)), 0) FROM tasks
+                     WHERE object_id = ?1
+                       AND parts = coalesce(o.parts, (SELECT max(parts) FROM tasks WHERE object_id = ?1)))
+                  + (SELECT iif(sum(octet_length(result)) <= ?3, sum(octet_length(result)), 0) FROM partials
+                     WHERE object_id = ?1
+                       AND parts = coalesce(o.parts, (SELECT max(parts) FROM tasks WHERE object_id = ?1)))
+             FROM objects AS o WHERE id = ?1",
+        )
+        .bind(id.to_string())
+        .bind(TASK_BYTES)
+        .bind(MAX_PARTIAL_BYTES)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(bytes.unwrap_or(0))
     }
 
     /// The object and its tasks, if its creation is known and it has not been pruned.
