@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::join_all;
 use reqwest::{StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
-use testkit::{Options, System, eventually_within};
+use testkit::{Options, Signal, System, eventually_within, shared_broker_url};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -25,6 +25,7 @@ everywhere! {
     many_clients_with_large_bodies_take_no_more_memory_than_there_is_room_for,
     many_connections_that_send_nothing_keep_nobody_out,
     a_full_service_answers_its_probes_and_tells_all_others_to_come_back,
+    whoever_waits_leaves_connections_to_others,
 }
 
 /// Connections that are served at a time.
@@ -197,4 +198,48 @@ async fn a_full_service_answers_its_probes_and_tells_all_others_to_come_back(opt
         if answer.starts_with("HTTP/1.1 201 ") { Ok(()) } else { Err(answer) }
     })
     .await;
+}
+
+async fn whoever_waits_leaves_connections_to_others(options: Options) {
+    /// More than may wait, and fewer than are served.
+    const CLIENTS: usize = SERVED - 20;
+    const MAX_WAITING: usize = 240;
+    let system = System::start(options).await.unwrap();
+    let url = system.url_of("datagen", "");
+    let address = url.strip_prefix("http://").unwrap();
+    let mut clients = join_all((0..CLIENTS).map(async |number| {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let path = format!("/api/objects/01970000-0000-7000-8000-{number:012}?wait=60");
+        client.write_all(format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n").as_bytes()).await.unwrap();
+        client
+    }))
+    .await;
+    let refused = join_all(clients.iter_mut().map(async |client| {
+        let mut begin = [0; 12];
+        let answered = tokio::time::timeout(Duration::from_secs(30), client.read_exact(&mut begin)).await;
+        answered.is_ok_and(|read| read.is_ok() && begin == *b"HTTP/1.1 503")
+    }))
+    .await;
+    assert_eq!(refused.iter().filter(|refused| **refused).count(), CLIENTS - MAX_WAITING);
+    let began = Instant::now();
+    for request in ["POST /api/objects", "GET /api/objects", "GET /api/statistics"] {
+        let answer = ask_once(&system, request).await;
+        assert!(answer.starts_with("HTTP/1.1 20"), "{request}: {answer}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+/// Nothing says that it has stopped: its machine, and so its connections, go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_ends_when_statistics_stops_in_the_middle_of_it() {
+    let system = System::start(Options::on(shared_broker_url())).await.unwrap();
+    let mut events = system.client().get(system.url_of("datagen", "/api/events")).send().await.unwrap();
+    assert!(events.chunk().await.unwrap().is_some());
+    system.process("statistics").signal(Signal::SIGSTOP).unwrap();
+    let began = Instant::now();
+    while let Ok(Some(_)) = events.chunk().await {}
+    // The client itself gives up after ninety seconds.
+    assert!(began.elapsed() < Duration::from_secs(75), "{:?}", began.elapsed());
+    system.process("statistics").signal(Signal::SIGCONT).unwrap();
+    system.ready("statistics").await;
 }

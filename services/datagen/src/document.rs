@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use async_trait::async_trait;
 use axum::body::{Body, to_bytes};
 use chassis::http::{Elsewhere, responses::GatewayTimeout};
@@ -43,7 +43,8 @@ impl Elsewhere for Statistics {
 impl Statistics {
     async fn document(&self) -> anyhow::Result<Value> {
         let target = self.target(&Uri::from_static("/openapi.json"))?;
-        let answer = self.ask(Request::get(target).body(Body::empty())?).await?;
+        let answer =
+            self.ask(Request::get(target).body(Body::empty())?).await.map_err(|problem| anyhow!("{problem}"))?;
         ensure!(answer.status().is_success(), "{}", answer.status());
         let document = to_bytes(answer.into_body(), MAX_BYTES).await?;
         Ok(serde_json::from_slice(&document)?)

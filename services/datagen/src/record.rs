@@ -14,7 +14,7 @@ use crate::{forward::Statistics, prefer::Wait};
 #[derive(Clone)]
 pub(crate) enum Record {
     /// In another process.
-    Away(Statistics),
+    Away(Box<Statistics>),
     /// In this one: its routes. They are behind the same guard as whoever asks here.
     Beside(Router),
 }

@@ -57,7 +57,7 @@ impl Service for Datagen {
     }
 
     fn router(&self) -> OpenApiRouter {
-        self.own_router(Record::Away(self.statistics.clone()))
+        self.own_router(Record::Away(Box::new(self.statistics.clone())))
             .route("/api/objects", get(forward).with_state(self.statistics.clone()))
             .route("/api/{*rest}", any(forward).with_state(self.statistics.clone()))
     }

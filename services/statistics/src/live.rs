@@ -24,7 +24,7 @@ use crate::record::Fact;
 const MAX_EVENTS: usize = 10_000;
 /// And how many bytes of them: long events are fewer. Ten thousand of the usual size are less than half of it.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
-/// How many look on at a time: each holds a connection, and what is on its way to it.
+/// How many look on at a time: each holds a connection, and what is on its way to it. [`crate::waiters`] says what is left.
 pub(crate) const MAX_SUBSCRIBERS: usize = 64;
 /// What is taken at a time for one of them: so many bytes, or one event, and no more events than this.
 const TAKEN_BYTES: usize = 16 * 1024;

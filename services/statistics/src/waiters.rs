@@ -6,10 +6,17 @@ use std::{
 };
 
 use bus::events::ObjectId;
+use chassis::http::Limits;
 use tokio::sync::watch;
 
-/// How many may wait at a time: each holds a connection and some kilobytes.
-const MAX_WAITERS: usize = 10_000;
+use crate::live::MAX_SUBSCRIBERS;
+
+/// How many may wait at a time: each holds a connection for as long as a minute. With those who look on they hold fewer than
+/// half of the connections, so that whoever asks for anything else finds one, also where objects come in by the other half;
+/// and datagen, by which they come as a rule, passes on a few requests more than both are.
+const MAX_WAITERS: usize = 240;
+
+const _: () = assert!(MAX_WAITERS + MAX_SUBSCRIBERS < Limits::CONNECTIONS / 2);
 
 /// Those who wait, by object.
 #[derive(Debug, Default)]
