@@ -105,7 +105,7 @@ async fn missing(api: &Api, id: ObjectId) -> Result<Problem, Problem> {
     let pruned_at = api.record()?.pruned_at(id).await.map_err(unread)?.map(answer::time);
     Ok(match pruned_at {
         Some(at) => {
-            let detail = format!("The object {id} had finished and was deleted at {at}, as RETENTION says.");
+            let detail = format!("The object {id} was deleted at {at}, as RETENTION says.");
             Problem::new(StatusCode::GONE, detail).with("pruned_at", at)
         }
         None => Problem::not_found(format!("There is no object {id}, or not yet.")),
