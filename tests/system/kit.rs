@@ -1,6 +1,6 @@
 //! What these tests share.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bus::{
     Queue, Source, Topology, Transport,
@@ -97,12 +97,17 @@ pub async fn stopped_with_empty_queues(system: &mut System) {
         return stopped_with_empty_bus(system).await;
     }
     // Empty once is not enough: what was delivered a moment ago is not in the queue, and would go back into it.
-    let mut times_empty = 0;
+    const LONG_EMPTY: Duration = Duration::from_secs(1);
+    let mut empty_since = None;
     eventually(async || {
         let outbox = outbox(system).await;
         let waiting = waiting(system).await;
-        times_empty = if outbox == "0" && waiting.is_empty() { times_empty + 1 } else { 0 };
-        if times_empty >= 10 { Ok(()) } else { Err(format!("in the outbox {outbox}, waiting {waiting:?}")) }
+        if outbox != "0" || !waiting.is_empty() {
+            empty_since = None;
+            return Err(format!("in the outbox {outbox}, waiting {waiting:?}"));
+        }
+        let since = *empty_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= LONG_EMPTY { Ok(()) } else { Err("not for long enough".to_owned()) }
     })
     .await;
     stop_all(system).await;
