@@ -80,15 +80,15 @@ impl WorkQueue {
         loop {
             let takes = consumer.caution.takes();
             let waits_since = consumer.next.as_ref().map(|next| next.since);
-            let is_alone = consumer.company.is_none();
+            let (waits, in_company) = (takes && waits_since.is_some(), consumer.company.is_some());
             tokio::select! {
                 // In this order: after the shutdown, what has ended makes room for nothing more.
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(done) = consumer.working.join_next() => consumer.end(done).await,
-                () = isolation.is_wanted(), if takes && !is_alone => consumer.make_way(),
-                company = isolation.join(), if takes && is_alone && waits_since.is_some() => consumer.company = Some(company),
-                slot = self.slots.take(), if takes && !is_alone && waits_since.is_some() => consumer.begin(slot),
+                () = isolation.is_wanted(), if takes && in_company => consumer.make_way(),
+                company = isolation.join(), if waits && !in_company => consumer.company = Some(company),
+                slot = self.slots.take(), if waits && in_company => consumer.begin(slot),
                 () = burst::is_over(waits_since) => consumer.end_burst(),
                 next = consumer.lanes.next(), if takes && waits_since.is_none() => {
                     let Some((lane, delivery)) = next else { break };
