@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use serde_json::{Value, json};
 use testkit::{Options, System, eventually_within};
 
-use crate::kit::{everywhere, figure, is_ready};
+use crate::kit::{everywhere, figure};
 
 everywhere! {
     a_task_that_aborts_its_process_fails_and_its_neighbours_in_every_queue_succeed,
@@ -49,7 +49,7 @@ async fn a_task_that_aborts_its_process_fails_and_its_neighbours_in_every_queue_
     let told = failed["errors"][0]["error"].as_str().unwrap();
     assert!(told.contains("times before and never done"), "{failed}");
     assert!((10..=20).contains(&starts), "{starts}");
-    assert!(is_ready(&system, "processor-0").await);
+    system.ready("processor-0").await;
 
     for id in &neighbours {
         let object = system.finished(id).await.unwrap();

@@ -39,4 +39,4 @@ pub use operational::operational;
 pub use pieces::Pieces;
 pub use problem::Problem;
 pub use readiness::Readiness;
-pub use serve::{Limits, serve};
+pub use serve::{Limits, is_event_stream, serve};

@@ -8,7 +8,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use chassis::http::{Limits, Problem};
+use chassis::http::{Limits, Problem, is_event_stream};
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderName, Uri, header};
 use hyper_util::{
@@ -105,7 +105,7 @@ impl Statistics {
                 debug!("statistics cannot be reached: {error}");
                 Problem::unavailable(RETRY_AFTER, "statistics cannot be reached.")
             })?;
-        let silence = if is_of_events(answer.headers()) { SILENCE_OF_EVENTS } else { SILENCE };
+        let silence = if is_event_stream(answer.headers()) { SILENCE_OF_EVENTS } else { SILENCE };
         Ok(answer.map(|body| passed_on(Body::new(body), silence, place)))
     }
 
@@ -136,10 +136,6 @@ fn passed_on(body: Body, silence: Duration, place: OwnedSemaphorePermit) -> Body
         };
         Ok(chunk.transpose()?.map(|chunk| (chunk, (chunks, place))))
     }))
-}
-
-fn is_of_events(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|media_type| media_type.as_bytes().starts_with(b"text/event-stream"))
 }
 
 fn strip(headers: &mut HeaderMap) {

@@ -12,7 +12,7 @@ use axum::{
 };
 use futures_util::{FutureExt, StreamExt};
 use http::{
-    HeaderValue, Request,
+    HeaderMap, HeaderValue, Request,
     header::{CONNECTION, CONTENT_TYPE},
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -248,7 +248,7 @@ impl Server {
             // The connection ends with what is left of the body; a client that was not told would use it for its next request.
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if is_endless(&answer) { answer.map(|body| self.until_shutdown(body)) } else { answer }
+        if is_event_stream(answer.headers()) { answer.map(|body| self.until_shutdown(body)) } else { answer }
     }
 
     /// Ends in good order, so that the client sees an end and no broken connection.
@@ -257,10 +257,9 @@ impl Server {
     }
 }
 
-/// Whoever asks for server-sent events wants all that will ever be.
-fn is_endless(answer: &Response) -> bool {
-    let media_type = answer.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    media_type.starts_with(b"text/event-stream")
+/// Whether an answer with these headers is server-sent events: whoever asks for them wants all that will ever be.
+pub fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|media_type| media_type.as_bytes().starts_with(b"text/event-stream"))
 }
 
 /// About how long what came before the body was.
