@@ -22,7 +22,7 @@ impl Pow {
         parameters.get("exponent").and_then(integer).filter(|exponent| *exponent <= Self::MAX_EXPONENT).ok_or_else(
             || {
                 OperationError::InvalidParameters(format!(
-                    "`exponent` is needed; allowed: an integer from 0 to {}",
+                    "`exponent`, which is needed; allowed: an integer from 0 to {}",
                     Self::MAX_EXPONENT
                 ))
             },
