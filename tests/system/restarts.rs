@@ -79,7 +79,11 @@ async fn restart_all(how: How, system: &mut System, objects: usize, accepted: &A
         let name = &names[restart % names.len()];
         match how {
             How::Killed => system.kill(name).await.unwrap(),
-            How::Stopped => system.stop(name).await.unwrap(),
+            How::Stopped => {
+                // As whoever rolls through a deployment does: what was started a moment ago may not hear signals yet.
+                system.ready(name).await;
+                system.stop(name).await.unwrap();
+            }
         }
         system.start_service(name).unwrap();
     }

@@ -92,28 +92,26 @@ impl Participant {
         Self { nickname, mark, gone: CancellationToken::new() }
     }
 
-    /// Says what comes from `lines` until there is no more.
-    async fn chat(self, bus: Bus, mut lines: Receiver<String>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    /// Listens at once, and says what comes from `lines` until there is no more.
+    fn chat(self, bus: Bus, mut lines: Receiver<String>) -> impl Future<Output = anyhow::Result<()>> {
         let (nickname, gone) = (self.nickname.clone(), self.gone.clone());
-        // No queues: it is for whoever listens now.
-        let say = async |what| bus.publish_to(&[], &Heard { nickname: nickname.clone(), what }, PATIENCE).await;
         let room = Binding { exchange: bus.topology().events(), pattern: "chat.#".to_owned() };
         let hearing = tokio::spawn(bus.listen(vec![room], Arc::new(self), gone.clone()));
-        // Not before it can hear what is answered. Without a broker that takes for ever.
-        if shutdown.run_until_cancelled(common::running(&bus)).await.is_none() {
-            return Ok(());
-        }
-        say(What::Joined).await?;
-        while let Some(line) = lines.recv().await {
-            let text = line.chars().filter(|c| !c.is_control()).take(MAX_TEXT_CHARS).collect();
-            if let Err(error) = say(What::Said(text)).await {
-                println!("(perhaps not heard by all: {error})");
+        async move {
+            // No queues: it is for whoever listens now.
+            let say = async |what| bus.publish_to(&[], &Heard { nickname: nickname.clone(), what }, PATIENCE).await;
+            say(What::Joined).await?;
+            while let Some(line) = lines.recv().await {
+                let text = line.chars().filter(|c| !c.is_control()).take(MAX_TEXT_CHARS).collect();
+                if let Err(error) = say(What::Said(text)).await {
+                    println!("(perhaps not heard by all: {error})");
+                }
             }
+            say(What::Left).await?;
+            let _ = timeout(PATIENCE, gone.cancelled()).await;
+            hearing.abort();
+            Ok(())
         }
-        say(What::Left).await?;
-        let _ = timeout(PATIENCE, gone.cancelled()).await;
-        hearing.abort();
-        Ok(())
     }
 }
 
@@ -127,8 +125,13 @@ async fn main() -> common::Ended {
         let (participant, (mouth, lines)) = (Participant::new(participants == 1), mpsc::channel(1));
         println!("You are {}. Everybody hears what you type; Ctrl-C leaves.", participant.nickname);
         mouths.push(mouth);
-        chats.push(tokio::spawn(participant.chat(bus.clone(), lines, shutdown.clone())));
+        chats.push(participant.chat(bus.clone(), lines));
     }
+    // Nobody speaks before all can hear. Without a broker that takes for ever.
+    if shutdown.run_until_cancelled(common::running(&bus)).await.is_none() {
+        return Ok(());
+    }
+    let chats: Vec<_> = chats.into_iter().map(tokio::spawn).collect();
     let mut typed = common::lines();
     for mouth in (0..participants).cycle() {
         let Some(Some(line)) = shutdown.run_until_cancelled(typed.recv()).await else { break };

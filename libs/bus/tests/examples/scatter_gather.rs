@@ -112,7 +112,7 @@ async fn what_makes_no_sense_is_refused_at_once() {
         ("call plusone", "DATA is missing"),
         ("call nop {", "DATA: JSON is expected"),
         ("call plusone [\"a\"]", "invalid data"),
-        ("call pow [1]", "`exponent` is needed"),
+        ("call pow [1]", "`exponent`, which is needed"),
         ("call nop 1 2", "PARAMETERS: invalid type"),
         ("call nop 1 {} 0", "PARTS: 1 to 10000 are allowed"),
         ("call nop 1 {} many", "PARTS: expected value"),
