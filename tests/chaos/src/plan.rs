@@ -13,6 +13,8 @@ use testkit::Direction;
 const CALM: Duration = Duration::from_secs(3);
 /// The last fault begins so long before the end.
 const LAST: Duration = Duration::from_secs(1);
+/// Within this time everything that is owed happens.
+const ROUND: Duration = Duration::from_secs(60);
 
 /// A kind of fault. Each must happen, or a run says nothing about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,9 +94,9 @@ pub struct Site {
 /// All faults of a run, in order. No target has two at a time.
 pub fn plan(seed: u64, span: Duration, site: Site) -> Vec<Planned> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    // One of each kind first; then the frequent ones more often.
-    let mut owed = site.kinds().to_vec();
-    owed.shuffle(&mut random);
+    // What is owed comes first in each round; then the frequent ones more often.
+    let mut owed: Vec<Owed> = Vec::new();
+    let mut round = Duration::ZERO;
     let mut busy_until: BTreeMap<Target, Duration> = BTreeMap::new();
     let mut plan = Vec::new();
     let mut at = CALM;
@@ -104,22 +106,42 @@ pub fn plan(seed: u64, span: Duration, site: Site) -> Vec<Planned> {
         if at + LAST > span {
             return plan;
         }
-        let free = |kind: Kind| -> Vec<Target> {
-            let is_free = |target: &Target| busy_until.get(target).is_none_or(|until| *until <= at);
-            site.targets(kind).into_iter().filter(is_free).collect()
-        };
-        let kind = match owed.iter().position(|kind| !free(*kind).is_empty()) {
-            Some(place) => owed.remove(place),
-            None => *site.kinds().choose_weighted(&mut random, |kind| kind.weight()).expect("weights are positive"),
-        };
-        let Some(target) = free(kind).choose(&mut random).copied() else { continue };
+        if at >= round {
+            owed.extend(site.owed());
+            owed.shuffle(&mut random);
+            round += ROUND;
+        }
+        let is_free = |target: &Target| busy_until.get(target).is_none_or(|until| *until <= at);
+        let place = owed.iter().position(|owed| owed.targets.iter().any(is_free));
+        let Owed { kind, mut targets } = place.map(|place| owed.remove(place)).unwrap_or_else(|| site.any(&mut random));
+        targets.retain(is_free);
+        let Some(target) = targets.choose(&mut random).copied() else { continue };
         let fault = Fault::any(kind, &mut random, span - at);
         busy_until.insert(target, at + fault.lasts() + kind.recovery());
         plan.push(Planned { at, kind, target, fault });
     }
 }
 
+/// A fault that has to happen, to one of these.
+#[derive(Clone, Debug)]
+struct Owed {
+    kind: Kind,
+    targets: Vec<Target>,
+}
+
 impl Site {
+    /// One of each kind, and every process killed: of two that stand by for each other, the one that works is among them.
+    fn owed(self) -> impl Iterator<Item = Owed> {
+        let kinds = self.kinds().iter().filter(|kind| **kind != Kind::Kill);
+        let kinds = kinds.map(move |kind| Owed { kind: *kind, targets: self.targets(*kind) });
+        kinds.chain((0..self.processes).map(|n| Owed { kind: Kind::Kill, targets: vec![Target::Process(n)] }))
+    }
+
+    fn any(self, random: &mut ChaCha8Rng) -> Owed {
+        let kind = *self.kinds().choose_weighted(random, |kind| kind.weight()).expect("weights are positive");
+        Owed { kind, targets: self.targets(kind) }
+    }
+
     /// What can go wrong here.
     pub fn kinds(self) -> &'static [Kind] {
         use Kind::{Cut, Freeze, FreezeBroker, HalfClose, Kill, KillBroker, Partition, Restart, Silence, Slow};
@@ -237,12 +259,19 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_happens_within_a_minute() {
-        for site in SITES {
-            for seed in 0..2000 {
-                let plan = plan(seed, MINUTE, site);
+    fn every_kind_happens_in_every_minute_and_every_process_is_killed() {
+        for (seed, site) in (0..1000).flat_map(|seed| SITES.map(|site| (seed, site))) {
+            let whole = plan(seed, 3 * MINUTE, site);
+            for minute in whole.chunk_by(|one, next| one.at.as_secs() / 60 == next.at.as_secs() / 60) {
                 for kind in site.kinds() {
-                    assert!(plan.iter().any(|planned| planned.kind == *kind), "seed {seed}: no {kind:?} in {plan:#?}");
+                    assert!(
+                        minute.iter().any(|planned| planned.kind == *kind),
+                        "seed {seed}: no {kind:?} in {minute:#?}"
+                    );
+                }
+                for target in (0..site.processes).map(Target::Process) {
+                    let is_killed = |planned: &Planned| planned.kind == Kind::Kill && planned.target == target;
+                    assert!(minute.iter().any(is_killed), "seed {seed}: {target:?} is not killed in {minute:#?}");
                 }
             }
         }
