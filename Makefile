@@ -44,12 +44,12 @@ chaos: ## the whole system under random faults, over RabbitMQ and embedded, a mi
 	$(BUILD)
 	"$${CARGO_TARGET_DIR:-target}/debug/chaos" $(ARGS)
 
-chaos-broken: ## the same with a rule broken on purpose, one after the other: each must be noticed; ARGS as for chaos
+chaos-broken: ## the same for three minutes with a rule broken on purpose, one after the other: each must be noticed; ARGS as for chaos
 	scripts/broker install
 	@# It stays what it is until the next build without the feature, and breaks nothing unless it is told to.
 	cargo build --workspace --bins --features break-rules --locked
 	for rule in acknowledge-before-commit confirm-not-awaited merge-not-a-join; do \
-	  "$${CARGO_TARGET_DIR:-target}/debug/chaos" --break $$rule $(ARGS); \
+	  "$${CARGO_TARGET_DIR:-target}/debug/chaos" --break $$rule --seconds 180 $(ARGS); \
 	done
 
 bench: ## what it costs: throughput, latency, memory, beside the broker's own ceiling and a peer; ARGS=--quick for a first look

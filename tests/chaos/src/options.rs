@@ -5,7 +5,7 @@ use clap::{Parser, ValueEnum};
 /// Runs the whole system as real processes, lets go wrong what can go wrong, and then checks that nothing was lost, nothing
 /// was counted twice and nothing hangs. See tests/chaos/README.md.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "chaos", version)]
+#[command(name = "chaos", version, args_override_self = true)]
 pub struct Options {
     /// For how long faults are injected, on each transport; less than 60 may not suffice for one of each kind
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(10..=86_400))]

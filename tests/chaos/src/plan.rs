@@ -85,8 +85,8 @@ pub struct Planned {
 /// What there is that faults can happen to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Site {
-    /// So many processes,
-    pub processes: usize,
+    /// The processes of each service,
+    pub services: &'static [&'static [usize]],
     /// each with a link to a broker, if there is one.
     pub broker: bool,
 }
@@ -111,35 +111,57 @@ pub fn plan(seed: u64, span: Duration, site: Site) -> Vec<Planned> {
             owed.shuffle(&mut random);
             round += ROUND;
         }
-        let is_free = |target: &Target| busy_until.get(target).is_none_or(|until| *until <= at);
-        let place = owed.iter().position(|owed| owed.targets.iter().any(is_free));
-        let Owed { kind, mut targets } = place.map(|place| owed.remove(place)).unwrap_or_else(|| site.any(&mut random));
-        targets.retain(is_free);
-        let Some(target) = targets.choose(&mut random).copied() else { continue };
-        let fault = Fault::any(kind, &mut random, span - at);
-        busy_until.insert(target, at + fault.lasts() + kind.recovery());
-        plan.push(Planned { at, kind, target, fault });
+        let is_free =
+            |group: &Vec<Target>| group.iter().all(|target| busy_until.get(target).is_none_or(|until| *until <= at));
+        let Owed { kind, mut groups } = if owed.is_empty() {
+            site.any(&mut random)
+        } else {
+            // Nothing else meanwhile, or a service would never be undisturbed as a whole.
+            let Some(place) = owed.iter().position(|owed| owed.groups.iter().any(is_free)) else { continue };
+            owed.remove(place)
+        };
+        groups.retain(is_free);
+        for target in groups.choose(&mut random).cloned().unwrap_or_default() {
+            let fault = Fault::any(kind, &mut random, span - at);
+            busy_until.insert(target, at + fault.lasts() + kind.recovery());
+            plan.push(Planned { at, kind, target, fault });
+        }
     }
 }
 
-/// A fault that has to happen, to one of these.
+/// A kind of fault that has to happen, to all of one of these groups at once.
 #[derive(Clone, Debug)]
 struct Owed {
     kind: Kind,
-    targets: Vec<Target>,
+    groups: Vec<Vec<Target>>,
+}
+
+impl Owed {
+    /// To one of these.
+    fn one(kind: Kind, targets: Vec<Target>) -> Self {
+        Self { kind, groups: targets.into_iter().map(|target| vec![target]).collect() }
+    }
+
+    fn all(kind: Kind, targets: Vec<Target>) -> Self {
+        Self { kind, groups: vec![targets] }
+    }
 }
 
 impl Site {
-    /// One of each kind, and every process killed: of two that stand by for each other, the one that works is among them.
+    /// Each kind once, and each service killed as a whole: nobody is left who could stand in.
     fn owed(self) -> impl Iterator<Item = Owed> {
-        let kinds = self.kinds().iter().filter(|kind| **kind != Kind::Kill);
-        let kinds = kinds.map(move |kind| Owed { kind: *kind, targets: self.targets(*kind) });
-        kinds.chain((0..self.processes).map(|n| Owed { kind: Kind::Kill, targets: vec![Target::Process(n)] }))
+        let kinds = self.kinds().iter().map(move |kind| Owed::one(*kind, self.targets(*kind)));
+        let targets = |processes: &[usize]| processes.iter().copied().map(Target::Process).collect();
+        kinds.chain(self.services.iter().map(move |processes| Owed::all(Kind::Kill, targets(processes))))
     }
 
     fn any(self, random: &mut ChaCha8Rng) -> Owed {
         let kind = *self.kinds().choose_weighted(random, |kind| kind.weight()).expect("weights are positive");
-        Owed { kind, targets: self.targets(kind) }
+        Owed::one(kind, self.targets(kind))
+    }
+
+    fn processes(self) -> impl Iterator<Item = usize> {
+        self.services.iter().copied().flatten().copied()
     }
 
     /// What can go wrong here.
@@ -153,17 +175,17 @@ impl Site {
 
     fn targets(self, kind: Kind) -> Vec<Target> {
         match kind {
-            Kind::Kill | Kind::Freeze | Kind::Restart => (0..self.processes).map(Target::Process).collect(),
+            Kind::Kill | Kind::Freeze | Kind::Restart => self.processes().map(Target::Process).collect(),
             Kind::KillBroker | Kind::FreezeBroker => vec![Target::Broker],
             Kind::Cut | Kind::Slow | Kind::Silence | Kind::HalfClose | Kind::Partition => {
-                (0..self.processes).map(Target::Link).collect()
+                self.processes().map(Target::Link).collect()
             }
         }
     }
 
     /// How long it takes from one fault to the next, at least and at most: work must get done in between.
     fn gap(self) -> (Duration, Duration) {
-        let milliseconds = if self.processes > 1 { (300, 2300) } else { (500, 3500) };
+        let milliseconds = if self.services.len() > 1 { (300, 2300) } else { (500, 3500) };
         (Duration::from_millis(milliseconds.0), Duration::from_millis(milliseconds.1))
     }
 }
@@ -188,7 +210,8 @@ impl Kind {
     /// How frequent it is beside the others.
     fn weight(self) -> u32 {
         match self {
-            Self::Kill | Self::Cut => 4,
+            Self::Kill => 8,
+            Self::Cut => 4,
             Self::Restart => 3,
             Self::Freeze | Self::Slow | Self::Silence | Self::HalfClose => 2,
             Self::KillBroker | Self::FreezeBroker | Self::Partition => 1,
@@ -246,9 +269,10 @@ impl Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::{EMBEDDED, ON_BROKER};
 
     const MINUTE: Duration = Duration::from_secs(60);
-    const SITES: [Site; 2] = [Site { processes: 9, broker: true }, Site { processes: 1, broker: false }];
+    const SITES: [Site; 2] = [ON_BROKER, EMBEDDED];
 
     #[test]
     fn a_seed_always_makes_the_same_plan_and_another_one_another() {
@@ -259,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_happens_in_every_minute_and_every_process_is_killed() {
+    fn every_kind_happens_in_every_minute_and_every_service_is_killed_as_a_whole() {
         for (seed, site) in (0..1000).flat_map(|seed| SITES.map(|site| (seed, site))) {
             let whole = plan(seed, 3 * MINUTE, site);
             for minute in whole.chunk_by(|one, next| one.at.as_secs() / 60 == next.at.as_secs() / 60) {
@@ -269,9 +293,13 @@ mod tests {
                         "seed {seed}: no {kind:?} in {minute:#?}"
                     );
                 }
-                for target in (0..site.processes).map(Target::Process) {
-                    let is_killed = |planned: &Planned| planned.kind == Kind::Kill && planned.target == target;
-                    assert!(minute.iter().any(is_killed), "seed {seed}: {target:?} is not killed in {minute:#?}");
+                for service in site.services {
+                    let is_whole = |at_once: &[Planned]| {
+                        let killed = at_once.iter().filter(|planned| planned.kind == Kind::Kill);
+                        killed.map(|planned| planned.target).eq(service.iter().copied().map(Target::Process))
+                    };
+                    let mut moments = minute.chunk_by(|one, next| one.at == next.at);
+                    assert!(moments.any(is_whole), "seed {seed}: {service:?} is not killed in {minute:#?}");
                 }
             }
         }

@@ -28,8 +28,12 @@ const SERVICES: [&str; 9] = [
     "statistics",
     "statistics-1",
 ];
+/// Which of them are one service.
+pub const ON_BROKER: Site = Site { services: &[&[0, 1], &[2, 3], &[4, 5, 6], &[7, 8]], broker: true };
 /// All of them in one process, on the embedded bus.
 const ONE: [&str; 1] = ["ebs"];
+/// The same of it.
+pub const EMBEDDED: Site = Site { services: &[&[0]], broker: false };
 /// How long everything may take to be ready at first.
 const READY_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -115,7 +119,7 @@ impl Stage {
 
     /// What faults can happen to.
     pub fn site(&self) -> Site {
-        Site { processes: self.members.len(), broker: self.broker.is_some() }
+        if self.broker.is_some() { ON_BROKER } else { EMBEDDED }
     }
 
     /// Where objects are submitted.
