@@ -91,11 +91,12 @@ async fn every_way_to_ask_leads_to_the_same_door(options: Options) {
 
 async fn the_same_request_again_is_the_same_object_and_counts_once(options: Options) {
     let system = System::start(options).await.unwrap();
-    let submit = async |body: &'static str| -> Value {
+    let submit_as = async |media_type: &str, body: &'static str| -> Value {
         let request = system.client().post(system.url_of("datagen", "/api/objects")).header("idempotency-key", "k-1");
-        let request = request.header("content-type", "text/plain").body(body);
+        let request = request.header("content-type", media_type).body(body);
         request.send().await.unwrap().json().await.unwrap()
     };
+    let submit = async |text| submit_as("text/plain", text).await;
     let first = submit("one two three").await;
     let again = submit("one two three").await;
     let other = submit("four five six").await;
@@ -104,14 +105,16 @@ async fn the_same_request_again_is_the_same_object_and_counts_once(options: Opti
     let (generated, generated_again) = (submit("").await, submit("").await);
     assert_eq!(generated["id"], generated_again["id"]);
     assert_eq!(generated["data"], generated_again["data"]);
-    for object in [&first, &other, &generated] {
+    let (json, text) = (submit_as("application/json", r#"{"data":"five"}"#).await, submit(r#"{"data":"five"}"#).await);
+    assert_ne!(json["id"], text["id"], "a text is not what it would be as JSON");
+    for object in [&first, &other, &generated, &json, &text] {
         system.finished(object["id"].as_str().unwrap()).await.unwrap();
     }
     let object = system.finished(first["id"].as_str().unwrap()).await.unwrap();
     assert_eq!(partials(&object).len(), 3);
     let totals = totals(&system).await;
-    assert_eq!((totals["three"], totals["four"]), (1, 1));
-    assert_eq!(figure(&system, "objects created").await, 3.0);
+    assert_eq!((totals["three"], totals["four"], totals["five"]), (1, 1, 2));
+    assert_eq!(figure(&system, "objects created").await, 5.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -105,7 +105,7 @@ pub(crate) async fn add_frequencies(
     Form(Text { text }): Form<Text>,
 ) -> Result<Response, Problem> {
     let submitter = submitter.map(|Extension(submitter)| submitter);
-    let identity = Identity::of(submitter, &headers, text.as_bytes())?;
+    let identity = Identity::of_text(submitter, &headers, text.as_bytes())?;
     let submission = Submission::of_text(&text)?;
     drop(text);
     let object = front.door.accept(identity, submission).await?;

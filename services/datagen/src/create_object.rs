@@ -25,7 +25,7 @@ use crate::{
     door::{Entered, Front},
     identity::Identity,
     prefer::{PREFERENCE_APPLIED, Wait},
-    submission::{NDJSON, Submission, media_type},
+    submission::{NDJSON, Submission, TEXT, media_type},
 };
 
 /// The longest data that the answer repeats, in bytes of JSON.
@@ -122,7 +122,8 @@ pub(crate) async fn create_object(
     // Before the body: who is refused is told so before it is read.
     let entered: Entered = request.extract_parts_with_state(&front).await?;
     let Raw(body) = request.extract_with_state(&front).await?;
-    let identity = Identity::of(submitter, &headers, &body)?;
+    let identify = if media_type(&headers) == TEXT { Identity::of_text } else { Identity::of };
+    let identity = identify(submitter, &headers, &body)?;
     let submission = Submission::read(&headers, &body)?;
     drop(body);
     let object = front.door.accept(identity, submission).await?;

@@ -39,6 +39,15 @@ impl Identity {
         Ok(key.map_or_else(Self::new, |key| key.of_content(content)))
     }
 
+    /// That of a request whose content is a text, which may read like JSON and is not.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub(crate) fn of_text(submitter: Option<Submitter>, headers: &HeaderMap, text: &[u8]) -> Result<Self, Problem> {
+        let key = Key::of(submitter, headers)?;
+        Ok(key.map_or_else(Self::new, |key| key.of_text(text)))
+    }
+
     /// One that nobody has.
     pub(crate) fn new() -> Self {
         let mut seed = [0; 32];
@@ -66,6 +75,10 @@ impl Key {
             id: ObjectId::idempotent(self.submitter, &self.text, &Sha256::digest(content).into()),
             seed: Sha256::digest(&self.text).into(),
         }
+    }
+
+    fn of_text(&self, text: &[u8]) -> Identity {
+        Self { submitter: Uuid::new_v5(&self.submitter, b"text"), text: self.text.clone() }.of_content(text)
     }
 
     /// That of one of many objects: the same for the same line at the same place, and none of a whole request.
@@ -104,9 +117,10 @@ mod tests {
             id(1, "a", 2, "{}"),
             id(1, "a", 1, "{ }"),
             key(1, "a").of_content(b"{}").id,
+            key(1, "a").of_text(b"{}").id,
             key(1, "a").of_content(b"\0\0\0\0\0\0\0\x01{}").id,
         ]);
-        assert_eq!(ids.len(), 7);
+        assert_eq!(ids.len(), 8);
     }
 
     #[test]

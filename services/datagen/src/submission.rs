@@ -12,7 +12,9 @@ use crate::config::Deadline;
 pub(crate) const DEFAULT_OPERATION: &str = "word-frequencies";
 /// The longest name of an object, in characters.
 const MAX_NAME_CHARS: usize = 200;
-const ACCEPTED: [&str; 3] = ["application/json", "text/plain", NDJSON];
+const ACCEPTED: [&str; 3] = ["application/json", TEXT, NDJSON];
+/// What is the data of the default operation as it is.
+pub(crate) const TEXT: &str = "text/plain";
 /// What many objects are sent as, each in a line.
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 
@@ -52,7 +54,7 @@ impl Submission {
         }
         match media_type(headers).as_str() {
             "application/json" => Self::from_json(body),
-            "text/plain" => {
+            TEXT => {
                 let text = std::str::from_utf8(body)
                     .map_err(|error| Problem::bad_request(format!("The text is not UTF-8: {error}.")))?;
                 Self::of_text(text)
