@@ -105,7 +105,8 @@ async fn the_same_request_again_is_the_same_object_and_counts_once(options: Opti
     let (generated, generated_again) = (submit("").await, submit("").await);
     assert_eq!(generated["id"], generated_again["id"]);
     assert_eq!(generated["data"], generated_again["data"]);
-    let (json, text) = (submit_as("application/json", r#"{"data":"seven"}"#).await, submit(r#"{"data":"seven"}"#).await);
+    let (json, text) =
+        (submit_as("application/json", r#"{"data":"seven"}"#).await, submit(r#"{"data":"seven"}"#).await);
     assert_ne!(json["id"], text["id"], "a text is not what it would be as JSON");
     for object in [&first, &other, &generated, &json, &text] {
         system.finished(object["id"].as_str().unwrap()).await.unwrap();
