@@ -116,15 +116,16 @@ pub(crate) async fn create_object(
     mut request: Request,
 ) -> Result<Response, Problem> {
     let submitter = submitter.map(|Extension(submitter)| submitter);
-    if media_type(&headers) == NDJSON {
+    let media_type = media_type(&headers);
+    if media_type == NDJSON {
         return create_objects(front.door, submitter, &headers, request).await;
     }
     // Before the body: who is refused is told so before it is read.
     let entered: Entered = request.extract_parts_with_state(&front).await?;
     let Raw(body) = request.extract_with_state(&front).await?;
-    let identify = if media_type(&headers) == TEXT { Identity::of_text } else { Identity::of };
+    let identify = if media_type == TEXT { Identity::of_text } else { Identity::of };
     let identity = identify(submitter, &headers, &body)?;
-    let submission = Submission::read(&headers, &body)?;
+    let submission = Submission::read(&media_type, &body)?;
     drop(body);
     let object = front.door.accept(identity, submission).await?;
     let object = front.door.publish(object).await?;

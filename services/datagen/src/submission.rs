@@ -47,12 +47,12 @@ pub(crate) struct Submission {
 }
 
 impl Submission {
-    /// Reads a body: none, JSON, or text, which is the data of the default operation.
-    pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Problem> {
+    /// Reads a body of this [`media_type`]: none, JSON, or text, which is the data of the default operation.
+    pub(crate) fn read(media_type: &str, body: &[u8]) -> Result<Self, Problem> {
         if body.is_empty() {
             return Ok(Self::default());
         }
-        match media_type(headers).as_str() {
+        match media_type {
             "application/json" => Self::from_json(body),
             TEXT => {
                 let text = std::str::from_utf8(body)
@@ -127,7 +127,7 @@ mod tests {
         if !media_type.is_empty() {
             headers.insert(CONTENT_TYPE, media_type.parse().unwrap());
         }
-        Submission::read(&headers, body.as_bytes())
+        Submission::read(&super::media_type(&headers), body.as_bytes())
     }
 
     #[test]

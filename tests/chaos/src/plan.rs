@@ -1,6 +1,6 @@
 //! What goes wrong, where and when: data, which follows from the seed and from nothing else.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use rand::{
     RngExt, SeedableRng,
@@ -85,8 +85,8 @@ pub struct Planned {
 /// What there is that faults can happen to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Site {
-    /// The processes of each service,
-    pub services: &'static [&'static [usize]],
+    /// The processes, those of one service after each other: `datagen`, `datagen-1`, `distributor` …,
+    pub processes: &'static [&'static str],
     /// each with a link to a broker, if there is one.
     pub broker: bool,
 }
@@ -151,8 +151,7 @@ impl Site {
     /// Each kind once, and each service killed as a whole: nobody is left who could stand in.
     fn owed(self) -> impl Iterator<Item = Owed> {
         let kinds = self.kinds().iter().map(move |kind| Owed::one(*kind, self.targets(*kind)));
-        let targets = |processes: &[usize]| processes.iter().copied().map(Target::Process).collect();
-        kinds.chain(self.services.iter().map(move |processes| Owed::all(Kind::Kill, targets(processes))))
+        kinds.chain(self.services().map(|service| Owed::all(Kind::Kill, service.map(Target::Process).collect())))
     }
 
     fn any(self, random: &mut ChaCha8Rng) -> Owed {
@@ -160,8 +159,14 @@ impl Site {
         Owed::one(kind, self.targets(kind))
     }
 
-    fn processes(self) -> impl Iterator<Item = usize> {
-        self.services.iter().copied().flatten().copied()
+    /// The processes of each service, by number.
+    fn services(self) -> impl Iterator<Item = Range<usize>> {
+        let mut end = 0;
+        self.processes.chunk_by(|one, next| service(one) == service(next)).map(move |same| {
+            let start = end;
+            end += same.len();
+            start..end
+        })
     }
 
     /// What can go wrong here.
@@ -175,19 +180,24 @@ impl Site {
 
     fn targets(self, kind: Kind) -> Vec<Target> {
         match kind {
-            Kind::Kill | Kind::Freeze | Kind::Restart => self.processes().map(Target::Process).collect(),
+            Kind::Kill | Kind::Freeze | Kind::Restart => (0..self.processes.len()).map(Target::Process).collect(),
             Kind::KillBroker | Kind::FreezeBroker => vec![Target::Broker],
             Kind::Cut | Kind::Slow | Kind::Silence | Kind::HalfClose | Kind::Partition => {
-                self.processes().map(Target::Link).collect()
+                (0..self.processes.len()).map(Target::Link).collect()
             }
         }
     }
 
     /// How long it takes from one fault to the next, at least and at most: work must get done in between.
     fn gap(self) -> (Duration, Duration) {
-        let milliseconds = if self.services.len() > 1 { (300, 2300) } else { (500, 3500) };
+        let milliseconds = if self.processes.len() > 1 { (300, 2300) } else { (500, 3500) };
         (Duration::from_millis(milliseconds.0), Duration::from_millis(milliseconds.1))
     }
+}
+
+/// The service that a process is.
+pub fn service(name: &str) -> &str {
+    name.split('-').next().unwrap_or(name)
 }
 
 impl Kind {
@@ -293,10 +303,10 @@ mod tests {
                         "seed {seed}: no {kind:?} in {minute:#?}"
                     );
                 }
-                for service in site.services {
+                for service in site.services() {
                     let is_whole = |at_once: &[Planned]| {
                         let killed = at_once.iter().filter(|planned| planned.kind == Kind::Kill);
-                        killed.map(|planned| planned.target).eq(service.iter().copied().map(Target::Process))
+                        killed.map(|planned| planned.target).eq(service.clone().map(Target::Process))
                     };
                     let mut moments = minute.chunk_by(|one, next| one.at == next.at);
                     assert!(moments.any(is_whole), "seed {seed}: {service:?} is not killed in {minute:#?}");

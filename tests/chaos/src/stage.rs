@@ -11,29 +11,28 @@ use crate::{
     follower::{self, Follower},
     member::{GRACE, Member},
     options::{Options, Transport},
-    plan::{Planned, Site, Target},
+    plan::{Planned, Site, Target, service},
     tally::Tally,
     victims::go_through,
 };
 
-/// The processes over RabbitMQ. Of the two statistics one stands by.
-const SERVICES: [&str; 9] = [
-    "datagen",
-    "datagen-1",
-    "distributor",
-    "distributor-1",
-    "processor-0",
-    "processor-1",
-    "processor-2",
-    "statistics",
-    "statistics-1",
-];
-/// Which of them are one service.
-pub const ON_BROKER: Site = Site { services: &[&[0, 1], &[2, 3], &[4, 5, 6], &[7, 8]], broker: true };
+/// Over RabbitMQ. Of the two statistics one stands by.
+pub const ON_BROKER: Site = Site {
+    processes: &[
+        "datagen",
+        "datagen-1",
+        "distributor",
+        "distributor-1",
+        "processor-0",
+        "processor-1",
+        "processor-2",
+        "statistics",
+        "statistics-1",
+    ],
+    broker: true,
+};
 /// All of them in one process, on the embedded bus.
-const ONE: [&str; 1] = ["ebs"];
-/// The same of it.
-pub const EMBEDDED: Site = Site { services: &[&[0]], broker: false };
+pub const EMBEDDED: Site = Site { processes: &["ebs"], broker: false };
 /// How long everything may take to be ready at first.
 const READY_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -58,7 +57,7 @@ impl Stage {
             Transport::Rabbitmq => Some(Broker::prepare_in(folder.join("broker"))?),
             Transport::Embedded => None,
         };
-        let names: &[&str] = if broker.is_some() { &SERVICES } else { &ONE };
+        let names = if broker.is_some() { ON_BROKER } else { EMBEDDED }.processes;
         let mut settings = match &broker {
             Some(broker) => SystemOptions::on(broker.url()).processors(3),
             None => SystemOptions::embedded(),
@@ -104,10 +103,10 @@ impl Stage {
             member.is_there().await?;
         }
         // Of those that stand by for each other, one is enough.
-        let mut kinds: Vec<&str> = names.iter().map(|name| kind(name)).collect();
+        let mut kinds: Vec<&str> = names.iter().map(|name| service(name)).collect();
         kinds.dedup();
         for wanted in kinds {
-            let same: Vec<&&str> = names.iter().filter(|name| kind(name) == wanted).collect();
+            let same: Vec<&&str> = names.iter().filter(|name| service(name) == wanted).collect();
             eventually_within(READY_PATIENCE, async || {
                 let ready = join_all(same.iter().map(|name| self.is_ready(name))).await;
                 if ready.contains(&true) { Ok(()) } else { Err(format!("no {wanted} is ready")) }
@@ -124,7 +123,7 @@ impl Stage {
 
     /// Where objects are submitted.
     pub fn doors(&self) -> Vec<String> {
-        let names = self.system.names().into_iter().filter(|name| matches!(kind(name), "datagen" | "ebs"));
+        let names = self.system.names().into_iter().filter(|name| matches!(service(name), "datagen" | "ebs"));
         names.map(|name| self.system.url_of(&name, "/api/objects")).collect()
     }
 
@@ -149,9 +148,4 @@ impl Stage {
         let asked = self.system.client().get(self.system.url_of(name, "/readyz")).send().await;
         asked.is_ok_and(|answer| answer.status().is_success())
     }
-}
-
-/// The service that a process is.
-fn kind(name: &str) -> &str {
-    name.split('-').next().unwrap_or(name)
 }
