@@ -5,8 +5,12 @@ use std::{env, fmt::Write as _, process::ExitCode, time::Duration};
 use clap::Args;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header::RETRY_AFTER};
 use serde_json::Value;
+use uuid::Uuid;
 
-use crate::failure::{EXIT_NO, EXIT_UNAVAILABLE, EXIT_USAGE};
+use crate::{
+    failure::{EXIT_NO, EXIT_UNAVAILABLE, EXIT_USAGE},
+    up::NAME,
+};
 
 /// Where a system on this machine listens, unless it is told otherwise.
 const DEFAULT_URL: &str = "http://localhost:8000";
@@ -251,6 +255,16 @@ impl Client {
 /// What was said of what can be said, as a query.
 pub fn said<const N: usize>(pairs: [(&'static str, Option<String>); N]) -> Vec<(&'static str, String)> {
     pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// Reads the id of an object or of what was set aside.
+///
+/// # Errors
+/// If it is no UUID: what is expected, and who knows it.
+pub fn id(text: &str) -> Result<Uuid, String> {
+    text.parse().map_err(|_| {
+        format!("expected a UUID, as `{NAME} objects` lists them, and `{NAME} dead-letters list` of what was set aside")
+    })
 }
 
 /// What people give for a part of a path, such that it is one part, whatever it is. No name or id has a `~`, which stands for

@@ -5,9 +5,10 @@ use std::{fmt::Write as _, process::ExitCode};
 use clap::{Args, Subcommand, ValueEnum};
 use reqwest::Method;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::{
-    client::{Address, Client, ClientError, EXIT_CODES, said, segment},
+    client::{self, Address, Client, ClientError, EXIT_CODES, said},
     failure::Failure,
     output::{self, Cell, Column, Format, Table, clock, harmless},
     up::NAME,
@@ -35,8 +36,8 @@ enum Command {
     /// Shows one whole
     Show {
         /// Its id, as the list has it
-        #[arg(value_name = "ID")]
-        id: String,
+        #[arg(value_name = "ID", value_parser = client::id)]
+        id: Uuid,
     },
     /// Has them tried again, in their next round
     #[command(override_usage = REPLAY_USAGE)]
@@ -58,8 +59,8 @@ struct Listing {
     #[arg(long)]
     queue: Option<String>,
     /// Only those of this object
-    #[arg(long, value_name = "ID")]
-    object: Option<String>,
+    #[arg(long, value_name = "ID", value_parser = client::id)]
+    object: Option<Uuid>,
     /// In which state
     #[arg(long, value_enum, default_value_t = State::Waiting)]
     state: State,
@@ -84,8 +85,9 @@ enum State {
 #[group(required = true, multiple = true)]
 struct Which {
     /// Their ids, as the list has them
-    #[arg(value_name = "ID", conflicts_with_all = ["cause", "operation", "queue", "object", "all"])]
-    ids: Vec<String>,
+    #[arg(value_name = "ID", value_parser = client::id)]
+    #[arg(conflicts_with_all = ["cause", "operation", "queue", "object", "all"])]
+    ids: Vec<Uuid>,
     /// All that wait of this cause
     #[arg(long, conflicts_with = "all")]
     cause: Option<String>,
@@ -96,8 +98,8 @@ struct Which {
     #[arg(long, conflicts_with = "all")]
     queue: Option<String>,
     /// All that wait of this object
-    #[arg(long, value_name = "ID", conflicts_with = "all")]
-    object: Option<String>,
+    #[arg(long, value_name = "ID", value_parser = client::id, conflicts_with = "all")]
+    object: Option<Uuid>,
     /// All that wait
     #[arg(long)]
     all: bool,
@@ -113,7 +115,7 @@ pub async fn run(arguments: DeadLetters) -> Result<ExitCode, Failure> {
     match arguments.command {
         Command::List(listing) => format.print(&list(&client, &listing).await?, shown_list)?,
         Command::Show { id } => {
-            format.print(&client.ask(Method::GET, &path_of(&id), &[], None).await?, shown_one)?;
+            format.print(&client.ask(Method::GET, &path_of(id), &[], None).await?, shown_one)?;
         }
         Command::Replay(which) => return settle(&client, which, format, &REPLAY).await,
         Command::Discard(which) => return settle(&client, which, format, &DISCARD).await,
@@ -134,8 +136,8 @@ struct Deed {
 static REPLAY: Deed = Deed { method: Method::POST, path: "/replay", has_body: true, done: "replayed" };
 static DISCARD: Deed = Deed { method: Method::DELETE, path: "", has_body: false, done: "discarded" };
 
-fn path_of(id: &str) -> String {
-    format!("api/dead-letters/{}", segment(id))
+fn path_of(id: Uuid) -> String {
+    format!("api/dead-letters/{id}")
 }
 
 async fn list(client: &Client, listing: &Listing) -> Result<Value, ClientError> {
@@ -145,7 +147,7 @@ async fn list(client: &Client, listing: &Listing) -> Result<Value, ClientError> 
         ("cause", listing.cause.clone()),
         ("operation", listing.operation.clone()),
         ("queue", listing.queue.clone()),
-        ("object", listing.object.clone()),
+        ("object", listing.object.map(|id| id.to_string())),
         ("state", state),
         ("limit", Some(listing.limit.to_string())),
         ("cursor", listing.cursor.clone()),
@@ -158,6 +160,7 @@ async fn settle(client: &Client, which: Which, format: Format, deed: &Deed) -> R
     if which.ids.is_empty() {
         let all = which.all.then(|| "true".to_owned());
         let Which { cause, operation, queue, object, .. } = which;
+        let object = object.map(|id| id.to_string());
         let pairs = said([("cause", cause), ("operation", operation), ("queue", queue), ("object", object)]);
         let path = format!("api/dead-letters{}", deed.path);
         let answer = if deed.has_body {
@@ -173,7 +176,7 @@ async fn settle(client: &Client, which: Which, format: Format, deed: &Deed) -> R
         return Ok(ExitCode::SUCCESS);
     }
     let mut worst = None;
-    for id in &which.ids {
+    for id in which.ids {
         let answer = client.ask(deed.method.clone(), &format!("{}{}", path_of(id), deed.path), &[], None).await;
         match answer {
             Ok(answer) if format.json => output::report(&format!("{}\n", output::compact(&answer)))?,
@@ -284,9 +287,15 @@ mod tests {
 
     use super::*;
 
+    const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+    fn id_or_word(word: &str) -> &str {
+        if word == "ID" { ID } else { word }
+    }
+
     fn parses(line: &str) -> bool {
         let command = DeadLetters::augment_args(clap::Command::new("dead-letters"));
-        command.try_get_matches_from(["dead-letters"].into_iter().chain(line.split(' '))).is_ok()
+        command.try_get_matches_from(["dead-letters"].into_iter().chain(line.split(' ').map(id_or_word))).is_ok()
     }
 
     #[test]
@@ -296,16 +305,22 @@ mod tests {
             "list --cause rejected --json",
             "show ID",
             "replay ID",
-            "replay ID OTHER --url http://a",
+            "replay ID ID --url http://a",
             "replay --cause rejected --operation pow",
             "discard --all",
             "discard --object ID --json",
         ] {
             assert!(parses(line), "{line}");
         }
-        for line in
-            ["replay", "discard --json", "replay ID --all", "replay ID --cause c", "replay --all --cause c", "show"]
-        {
+        for line in [
+            "replay",
+            "discard --json",
+            "replay ID --all",
+            "replay ID --cause c",
+            "replay --all --cause c",
+            "show",
+            "show 7",
+        ] {
             assert!(!parses(line), "{line}");
         }
     }

@@ -10,9 +10,10 @@ use clap::Args;
 use reqwest::Method;
 use serde_json::Value;
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use crate::{
-    client::{Address, Client, ClientError, segment},
+    client::{self, Address, Client, ClientError},
     failure::{EXIT_NO, EXIT_NOT_YET, Failure},
     output::{self, Format, USUAL_WIDTH, clock, fitted, milliseconds, one_line},
     patience::{Patience, RETRY},
@@ -57,7 +58,8 @@ A token, if the system wants one, is taken from API_TOKEN.";
 #[command(after_help = HELP)]
 pub struct Arguments {
     /// Which object: as `ebs submit` printed it
-    id: Option<String>,
+    #[arg(value_parser = client::id)]
+    id: Option<Uuid>,
     /// How long it is waited at most: seconds, or a time like 5m; 0 does not wait
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<Patience>,
@@ -74,7 +76,7 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let client = Client::of(&arguments.address)?;
     let (id, is_known) = match arguments.id {
-        Some(id) => (id, false),
+        Some(id) => (id.to_string(), false),
         None => (the_one(&client).await?, true),
     };
     let object = finished(&client, &id, arguments.timeout, is_known).await?;
@@ -142,7 +144,7 @@ pub async fn finished(client: &Client, id: &str, timeout: Option<Patience>, is_k
 }
 
 async fn look(client: &Client, id: &str, wait: Duration) -> Result<Value, ClientError> {
-    let path = format!("api/objects/{}", segment(id));
+    let path = format!("api/objects/{}", client::segment(id));
     // Whole seconds, none of them too few.
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     client.ask(Method::GET, &path, &[("wait", seconds.to_string())], None).await

@@ -102,7 +102,6 @@ async fn what_is_open_or_fails_is_told_with_what_to_do(options: Options) {
         (&["submit", "--operation", "juggle", "--data", "1"][..], "word-frequencies"),
         (&["submit", "--operation", "plusone", "--data", "a"], "number"),
         (&["result", "00000000-0000-0000-0000-000000000000"], "no object"),
-        (&["result", "../statistics"], "UUID"),
         (&["totals", "juggle"], "word-frequencies"),
         (&["objects", "--cursor", "x"], "cursor"),
     ] {

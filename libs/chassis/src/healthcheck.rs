@@ -11,6 +11,8 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::telemetry::complain;
+
 /// A service that takes longer to say that it is ready is not.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -25,7 +27,7 @@ pub async fn healthcheck(listen: SocketAddr) -> ExitCode {
     match asked.unwrap_or_else(|_| bail_after_timeout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("http://{address}/readyz: {error:#}");
+            complain(format_args!("http://{address}/readyz: {error:#}"));
             ExitCode::FAILURE
         }
     }

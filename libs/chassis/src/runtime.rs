@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use tokio::runtime::Builder;
 
+use crate::telemetry::complain;
+
 /// Threads for work that computes: as many as tasks can be executed at a time (`CONCURRENCY`, 1024 at most), as many again
 /// that were given up, and some for everything else. They are begun when they are needed.
 const MAX_BLOCKING_THREADS: usize = 2 * 1024 + 512;
@@ -13,7 +15,7 @@ pub fn run(main: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = match Builder::new_multi_thread().enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("cannot start threads: {error}");
+            complain(format_args!("cannot start threads: {error}"));
             return ExitCode::FAILURE;
         }
     };

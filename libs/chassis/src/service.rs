@@ -86,7 +86,7 @@ async fn async_main<S: Service>() -> ExitCode {
     let (settings, config) = match load::<S>() {
         Ok(loaded) => loaded,
         Err(error) => {
-            eprintln!("{}: {error}", S::NAME);
+            telemetry::complain(format_args!("{}: {error}", S::NAME));
             return ExitCode::from(EXIT_CONFIG);
         }
     };
@@ -97,10 +97,10 @@ async fn async_main<S: Service>() -> ExitCode {
         ref arguments => {
             let Some(code) = S::command(config, arguments).await else {
                 let known: String = S::COMMANDS.iter().map(|command| format!(" or `{command}`")).collect();
-                eprintln!(
+                telemetry::complain(format_args!(
                     "{}: takes no arguments but `healthcheck`{known}; settings are variables of the environment",
                     S::NAME
-                );
+                ));
                 return ExitCode::from(EXIT_CONFIG);
             };
             return code;

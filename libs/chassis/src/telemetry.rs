@@ -7,7 +7,10 @@ mod json;
 mod one_line;
 mod shown;
 
-use std::io::IsTerminal;
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal as _, Write as _},
+};
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
@@ -97,6 +100,11 @@ pub fn init(format: LogFormat, LogFilter(filter): LogFilter) {
         LogFormat::Json => events.with_ansi(false).event_format(Json).finish().init(),
     }
     std::panic::set_hook(Box::new(log_panic));
+}
+
+/// Says on standard error why nothing begins, before there are logs. If nobody listens there, the exit code has to do.
+pub(crate) fn complain(message: impl Display) {
+    let _ = writeln!(io::stderr(), "{message}");
 }
 
 /// Whether an event may be shown, whatever the filter says. At `trace`, lapin tells of frames that it could not send, and

@@ -65,7 +65,11 @@ impl Ran {
 /// An `ebs` that asks somewhere, as in a shell that says nothing else.
 pub fn command_at(url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(service_binary("ebs"));
-    command.args(arguments).env("EBS_URL", url).env_remove("API_TOKEN").env_remove("NO_COLOR");
+    command.args(arguments).env("EBS_URL", url);
+    // The latter ones decide about colours, `CI` as well: where it is set, a terminal that is dumb has them.
+    for variable in ["API_TOKEN", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+        command.env_remove(variable);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }

@@ -94,30 +94,35 @@ async fn what_a_hostile_system_says_steers_no_terminal() {
         (&listens, &["spam", "--count", "1", "--json"]),
         (&lives, &["doctor"]),
         (&lives, &["doctor", "--json"]),
-        (&refuses, &["result", "7"]),
+        (&refuses, &["result", ID]),
     ] {
         let ran = ebs_at(url, arguments).await;
         assert!(ran.code == 1 && format!("{}{}", ran.said, ran.told).contains("hostile"), "{arguments:?}: {ran:?}");
     }
 }
 
+/// Of an object that a strange system has, or has not.
+const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
 /// Knows an object from the third question on.
 async fn late() -> String {
     let count = Arc::new(AtomicUsize::new(0));
     let object = async move || match count.fetch_add(1, Ordering::Relaxed) {
-        0 | 1 => (StatusCode::NOT_FOUND, json!({"detail": "There is no object 7, or not yet."}).to_string()),
-        _ => (StatusCode::OK, json!({"id": "7", "status": "succeeded", "result": [8]}).to_string()),
+        0 | 1 => {
+            (StatusCode::NOT_FOUND, json!({"detail": format!("There is no object {ID}, or not yet.")}).to_string())
+        }
+        _ => (StatusCode::OK, json!({"id": ID, "status": "succeeded", "result": [8]}).to_string()),
     };
-    serve(Router::new().route("/api/objects/7", get(object))).await
+    serve(Router::new().route(&format!("/api/objects/{ID}"), get(object))).await
 }
 
 #[tokio::test]
 async fn an_object_that_the_record_does_not_know_yet_is_waited_for_as_long_as_is_said() {
-    assert_eq!(ebs_at(&late().await, &["result", "7", "--timeout", "60"]).await.ok(), "[8]\n");
-    let ran = ebs_at(&late().await, &["result", "7", "--timeout", "0"]).await;
-    assert!(ran.code == 75 && ran.told.contains("does not know 7"), "{ran:?}");
+    assert_eq!(ebs_at(&late().await, &["result", ID, "--timeout", "60"]).await.ok(), "[8]\n");
+    let ran = ebs_at(&late().await, &["result", ID, "--timeout", "0"]).await;
+    assert!(ran.code == 75 && ran.told.contains(&format!("does not know {ID}")), "{ran:?}");
     // Nothing was said: it may be a slip of the pen, or not.
-    let ran = ebs_at(&late().await, &["result", "7"]).await;
+    let ran = ebs_at(&late().await, &["result", ID]).await;
     assert!(ran.code == 1 && ran.told.contains("--timeout 5m"), "{ran:?}");
 }
 
