@@ -9,9 +9,9 @@ mod client;
 mod commands;
 mod failure;
 mod output;
-mod patience;
 mod progress;
 mod settings;
+mod time;
 mod up;
 mod welcome;
 

@@ -17,7 +17,7 @@ use crate::{
     client::{Address, Client, ClientError},
     failure::Failure,
     output::{self, Format, clock, compact, cut, milliseconds, one_line, style_of},
-    patience::RETRY,
+    time::RETRY,
 };
 
 /// Longer than this the system is never silent: it says so every 15 s if nothing happens.

@@ -16,8 +16,8 @@ use crate::{
     client::{self, Address, Client, ClientError},
     failure::{EXIT_NO, EXIT_NOT_YET, Failure},
     output::{self, Format, USUAL_WIDTH, clock, fitted, milliseconds, one_line},
-    patience::{Patience, RETRY},
     progress::Progress,
+    time::{RETRY, Time},
     up::NAME,
 };
 
@@ -62,7 +62,7 @@ pub struct Arguments {
     id: Option<Uuid>,
     /// How long it is waited at most: seconds, or a time like 5m; 0 does not wait
     #[arg(long, value_name = "SECONDS")]
-    timeout: Option<Patience>,
+    timeout: Option<Time>,
     #[command(flatten)]
     address: Address,
     #[command(flatten)]
@@ -87,7 +87,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 ///
 /// # Errors
 /// If there is none, if the system is away for long, or if it has not finished in time.
-pub async fn finished(client: &Client, id: &str, timeout: Option<Patience>, is_known: bool) -> Result<Value, Failure> {
+pub async fn finished(client: &Client, id: &str, timeout: Option<Time>, is_known: bool) -> Result<Value, Failure> {
     let progress = Progress::of_waiting(&format!("waiting for {id}"));
     let longest = if progress.is_watched() { WATCHED_WAIT } else { WAIT };
     let began = Instant::now();

@@ -21,7 +21,7 @@ use crate::{
     client::{Address, Client, ClientError},
     failure::Failure,
     output::{self, Format, compact, one_line, seconds, wrapped},
-    patience::Patience,
+    time::Time,
 };
 
 /// How often the figures are asked for, unless it is said.
@@ -45,7 +45,7 @@ A token, if the system wants one, is taken from API_TOKEN.";
 pub struct Statistics {
     /// Shows them every so many seconds, or a time like 250ms [default: every second]
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = DEFAULT_PAUSE)]
-    watch: Option<Patience>,
+    watch: Option<Time>,
     #[command(flatten)]
     address: Address,
     #[command(flatten)]

@@ -7,7 +7,6 @@ mod source;
 
 use std::{path::PathBuf, process::ExitCode, str::FromStr};
 
-use chassis::config::Span;
 use clap::{Args, ValueEnum};
 use uuid::Uuid;
 
@@ -16,7 +15,7 @@ use crate::{
     commands::result,
     failure::Failure,
     output::{self, Format},
-    patience::Patience,
+    time::Time,
 };
 
 const HELP: &str = "\
@@ -74,9 +73,9 @@ pub struct Submit {
     /// What people call it
     #[arg(long)]
     name: Option<String>,
-    /// How long it may take before it is given up: a time like 30s or 24h
+    /// How long it may take before it is given up: seconds, or a time like 24h
     #[arg(long, value_name = "TIME")]
-    deadline: Option<Span>,
+    deadline: Option<Time>,
     /// Makes it the same object as one that was submitted with the same key [default: a new one]
     #[arg(long, value_name = "IDEMPOTENCY_KEY")]
     key: Option<String>,
@@ -105,7 +104,7 @@ enum Wait {
     /// Nothing: however long it takes.
     Long,
     /// No longer than that.
-    AtMost(Patience),
+    AtMost(Time),
     /// What is no time must be the file.
     File(PathBuf),
 }
@@ -116,7 +115,7 @@ impl FromStr for Wait {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(match text.parse() {
             _ if text.is_empty() => Self::Long,
-            Ok(patience) => Self::AtMost(patience),
+            Ok(time) => Self::AtMost(time),
             Err(_) => Self::File(text.into()),
         })
     }
@@ -179,7 +178,7 @@ pub async fn run(arguments: Submit) -> Result<ExitCode, Failure> {
             if !arguments.output.json {
                 output::report(&format!("{}\n", output::one_line(id)))?;
             }
-            let timeout = if let Wait::AtMost(patience) = wait { Some(patience) } else { None };
+            let timeout = if let Wait::AtMost(time) = wait { Some(time) } else { None };
             return result::print(&result::finished(&client, id, timeout, true).await?, arguments.output);
         }
     }

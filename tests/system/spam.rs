@@ -150,7 +150,7 @@ async fn what_has_not_finished_in_time_is_said(options: Options) {
     let system = System::start(options.set("PROCESS_TIME", "50s")).await.unwrap();
     let (code, told) = report(&system, "--count 2 --wait 1s").await;
     assert_eq!((code, &told["outcomes"]["unfinished"]), (Some(75), &2.into()), "{told:#}");
-    let (code, told) = report(&system, "--count 2 --wait 0s").await;
+    let (code, told) = report(&system, "--count 2 --wait 0").await;
     assert_eq!((code, &told["objects"]["accepted"]), (Some(0), &2.into()), "who does not wait does not know: {told:#}");
 }
 

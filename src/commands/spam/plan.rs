@@ -2,13 +2,16 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use chassis::config::{ByteSize, Span};
+use chassis::config::ByteSize;
 use clap::Args;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::texts::Texts;
-use crate::failure::{EXIT_NO_INPUT, Failure};
+use crate::{
+    failure::{EXIT_NO_INPUT, Failure},
+    time::Time,
+};
 
 /// How many objects, if nothing says anything about it.
 const DEFAULT_COUNT: u64 = 1000;
@@ -38,9 +41,9 @@ pub struct Arguments {
     /// How many objects [default: 1000, or each FILE once, or as many as there is time for in --duration]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// For how long objects are submitted, like 90s or 5m
+    /// For how long objects are submitted: seconds, or a time like 5m
     #[arg(long, value_name = "TIME")]
-    duration: Option<Span>,
+    duration: Option<Time>,
     /// Objects a second, each at its time, however long the ones before take [default: as fast as they are accepted]
     #[arg(long, value_name = "R", value_parser = rate)]
     rate: Option<f64>,
@@ -56,9 +59,9 @@ pub struct Arguments {
     /// Into how many tasks each is split [default: as the system decides]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     tasks: Option<u32>,
-    /// How long what was accepted may take to finish after the last one was submitted; 0s does not wait
-    #[arg(long, value_name = "TIME", default_value = "60s")]
-    wait: Span,
+    /// How long what was accepted may take to finish after the last one was submitted: seconds, or a time; 0 does not wait
+    #[arg(long, value_name = "TIME", default_value = "60")]
+    wait: Time,
 }
 
 /// The arguments, checked and complete.
@@ -102,7 +105,7 @@ impl Plan {
             let message = format!("--size times --concurrency: at most {most} are held in memory at a time");
             return Err(Failure::usage(message));
         }
-        if arguments.duration == Some(Span::ZERO) {
+        if arguments.duration.is_some_and(|time| time.duration().is_zero()) {
             return Err(Failure::usage("--duration: 1ms or more is allowed"));
         }
         let size = arguments.size.map(ByteSize::as_usize);
@@ -123,7 +126,7 @@ impl Plan {
             parameters: arguments.parameters,
             tasks: arguments.tasks,
             count,
-            duration: arguments.duration.map(Span::duration),
+            duration: arguments.duration.map(Time::duration),
             rate: arguments.rate,
             concurrency: arguments.concurrency,
             wait: arguments.wait.duration(),
@@ -160,7 +163,7 @@ mod tests {
     fn it_ends_by_itself_whatever_is_left_open() {
         assert_eq!(plan("").unwrap().count, Some(DEFAULT_COUNT));
         assert_eq!(plan("--rate 5").unwrap().count, Some(DEFAULT_COUNT));
-        assert_eq!(plan("--duration 1m").unwrap().count, None);
+        assert_eq!(plan("--duration 60").unwrap().count, None);
         assert_eq!(plan("--duration 1m --count 5").unwrap().count, Some(5));
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("text");
@@ -178,8 +181,8 @@ mod tests {
             ("--size 0", "15MiB"),
             ("--size 16MiB", "15MiB"),
             ("--size 15MiB", "256MiB"),
-            ("--duration 0s", "1ms"),
-            ("--duration soon", "3s"),
+            ("--duration 0", "1ms"),
+            ("--duration soon", "5m"),
             ("--parameters []", "JSON object"),
             ("--random-strings a-file", "cannot be used with"),
             ("no/such/file", "no/such/file"),

@@ -18,8 +18,8 @@ use crate::{
     client::{Client, ClientError},
     failure::{EXIT_NO, EXIT_NO_INPUT, EXIT_UNAVAILABLE, Failure},
     output::{self, Format, compact, number},
-    patience::RETRY,
     progress::Progress,
+    time::RETRY,
     up::NAME,
 };
 

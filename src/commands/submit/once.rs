@@ -12,8 +12,8 @@ use tokio::time::sleep;
 use crate::{
     client::{Client, ClientError},
     failure::{EXIT_UNAVAILABLE, Failure},
-    patience::RETRY,
     progress::Progress,
+    time::RETRY,
 };
 
 /// How long it is tried: a broker that restarts is back by then.

@@ -1,4 +1,4 @@
-//! How long people are willing to wait.
+//! Times: what people give, and what the commands take.
 
 use std::{str::FromStr, time::Duration};
 
@@ -7,18 +7,18 @@ use chassis::config::Span;
 /// How long it is waited before something is tried again that failed in passing.
 pub const RETRY: Duration = Duration::from_secs(1);
 
-/// A time to wait: a whole number of seconds, or with a unit like `5m`.
+/// A time on the command line: a whole number of seconds, or with a unit like `5m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience(Duration);
+pub struct Time(Duration);
 
-impl Patience {
+impl Time {
     /// As the standard library has it.
     pub const fn duration(self) -> Duration {
         self.0
     }
 }
 
-impl FromStr for Patience {
+impl FromStr for Time {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -36,10 +36,10 @@ mod tests {
     #[test]
     fn seconds_need_no_unit() {
         for (text, milliseconds) in [("0", 0), ("30", 30_000), ("250ms", 250), ("5m", 300_000)] {
-            assert_eq!(text.parse(), Ok(Patience(Duration::from_millis(milliseconds))), "{text}");
+            assert_eq!(text.parse(), Ok(Time(Duration::from_millis(milliseconds))), "{text}");
         }
         for text in ["", "-1", "soon", "1.5", "99999999999999999999"] {
-            assert!(text.parse::<Patience>().is_err_and(|told| told.contains("5m")), "{text}");
+            assert!(text.parse::<Time>().is_err_and(|told| told.contains("5m")), "{text}");
         }
     }
 }
