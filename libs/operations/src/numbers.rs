@@ -1,6 +1,6 @@
 //! Arithmetic on data that is a number or an array of numbers: integers exactly, anything else as `f64`.
 //!
-//! An integer is what the JSON reader kept as one: between -2^63 and 2^64-1. What is written longer arrives as `f64`.
+//! An integer is what the JSON reader kept as one: between -2^63 and 2^64-1. What is written longer is refused where it is read.
 
 use serde_json::{Number, Value};
 

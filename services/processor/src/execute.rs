@@ -127,8 +127,9 @@ fn read(command: &Command, printed: &[u8]) -> Result<Json, Failed> {
     if printed.trim_ascii().is_empty() {
         return Err(rejected("the command printed nothing; allowed: one JSON value".to_owned()));
     }
-    let result = serde_json::from_slice(printed)
-        .map_err(|error| rejected(format!("what the command printed is not one JSON value: {error}")))?;
+    let result = serde_json::from_slice(printed).and_then(|json: Json| json.parse()).map_err(|error| {
+        rejected(format!("what the command printed is not one JSON value that can be read: {error}"))
+    })?;
     command.check_result(&result).map_err(failed)?;
     Json::of(&result).map_err(|error| rejected(error.to_string()))
 }

@@ -119,9 +119,17 @@ impl Json {
     /// Parses the text.
     ///
     /// # Errors
-    /// If it does not fit `T`, or is nested deeper than 128 levels.
+    /// If it does not fit `T`, is nested deeper than 128 levels, or has an integer of more than 64 bits, which would be
+    /// rounded to an `f64` without a word. Other numbers are what an `f64` has of them, as JSON's readers expect it
+    /// ([RFC 8259, section 6](https://www.rfc-editor.org/rfc/rfc8259#section-6)).
     pub fn parse<T: de::DeserializeOwned>(&self) -> serde_json::Result<T> {
-        serde_json::from_str(self.0.get())
+        match long_integer(self.0.get()) {
+            None => serde_json::from_str(self.0.get()),
+            Some(digits) => Err(de::Error::custom(format!(
+                "the integer {} is longer than 64 bits; allowed: -2^63 to 2^64-1, or its digits as a string",
+                shortened(digits)
+            ))),
+        }
     }
 
     /// Reads an optional field in which `null` is a value, by `#[serde(default, deserialize_with = "…")]`: only a field that
@@ -140,6 +148,46 @@ impl Json {
     pub fn of<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
         serde_json::value::to_raw_value(value).map(Self)
     }
+}
+
+/// The first integer of a JSON text that neither an `i64` nor a `u64` can be.
+fn long_integer(json: &str) -> Option<&str> {
+    /// Each integer of fewer is one of 64 bits.
+    const MANY: usize = "-9223372036854775809".len() - 1;
+    let mut rest = json;
+    while let Some(at) = rest.find(|c: char| matches!(c, '"' | '-' | '0'..='9')) {
+        rest = &rest[at..];
+        let length = if rest.starts_with('"') {
+            string_length(rest)
+        } else {
+            let number = |c: char| matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E');
+            rest.find(|c| !number(c)).unwrap_or(rest.len())
+        };
+        let (token, after) = rest.split_at(length);
+        let is_integer = |token: &str| !token.contains(['"', '.', 'e', 'E']);
+        if length >= MANY && is_integer(token) && token.parse::<i64>().is_err() && token.parse::<u64>().is_err() {
+            return Some(token);
+        }
+        rest = after;
+    }
+    None
+}
+
+/// How long the string is that a JSON text begins with, both quotes included.
+fn string_length(json: &str) -> usize {
+    let mut escaped = false;
+    let end = json.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    end.map_or(json.len(), |end| end + 2)
+}
+
+/// An integer as it fits a line.
+fn shortened(digits: &str) -> String {
+    const MANY: usize = 40;
+    if digits.len() <= MANY { digits.to_owned() } else { format!("{}…", &digits[..MANY]) }
 }
 
 impl FromStr for Json {
@@ -179,6 +227,28 @@ mod tests {
         }
         let span: Milliseconds = serde_json::from_str("1.5").unwrap();
         assert_eq!(span.as_micros(), 1500);
+    }
+
+    #[test]
+    fn what_would_lose_digits_is_not_parsed() {
+        let parse = |text: &str| text.parse::<Json>().unwrap().parse::<serde_json::Value>();
+        for fits in [
+            "[9223372036854775807, -9223372036854775808, 18446744073709551615]",
+            r#"{"12345678901234567890123": ["12345678901234567890123", "\\\"12345678901234567890123\\", 1]}"#,
+            "[1234567890123456789012.5, 12345678901234567890123e1, 1E-30, -0, 0.12345678901234567890123]",
+            r#""12345678901234567890123""#,
+        ] {
+            assert!(parse(fits).is_ok(), "{fits}");
+        }
+        for (long, told) in [
+            ("18446744073709551616", "18446744073709551616"),
+            ("-9223372036854775809", "-9223372036854775809"),
+            (r#"{"a":["\\",{"b":12345678901234567890123}]}"#, "12345678901234567890123"),
+            (&"9".repeat(300), "99…"),
+        ] {
+            let error = parse(long).unwrap_err().to_string();
+            assert!(error.contains(told) && error.len() < 200, "{long}: {error}");
+        }
     }
 
     #[test]

@@ -173,6 +173,7 @@ async fn a_result_that_is_none_is_refused_for_good() {
         ("true", "", "printed nothing"),
         ("echo hello", "", "not one JSON value"),
         ("echo 1 2", "", "not one JSON value"),
+        ("echo [12345678901234567890123]", "", "longer than 64 bits"),
         (r#"printf '"\377"'"#, "", "not one JSON value"),
         ("printf '[%.0s' $(seq 200)", "", "not one JSON value"),
         ("echo 1", "scatter = 'array'", "printed a number; allowed: an array"),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use bus::events::Json;
 use operations::{Catalogue, Totals};
 use serde_json::Value;
 use sqlx::SqliteConnection;
@@ -103,7 +104,8 @@ fn gather_one(catalogue: &Catalogue, split: &Split, partials: BTreeMap<u32, Stri
     let partials = partials
         .into_iter()
         .map(|(part, result)| {
-            serde_json::from_str(&result).map_err(|error| format!("the result of part {part} cannot be read: {error}"))
+            let parsed = result.parse().and_then(|json: Json| json.parse());
+            parsed.map_err(|error| format!("the result of part {part} cannot be read: {error}"))
         })
         .collect::<Result<Vec<Value>, _>>()?;
     // A panic is the operation's defect with this object: no reason to stop all others.
