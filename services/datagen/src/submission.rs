@@ -1,6 +1,6 @@
 //! What people submit: read from whatever form it came in, and understood before anything is accepted.
 
-use bus::events::{Json, MAX_TASKS, Milliseconds, OperationName, Parameters, check_parameters};
+use bus::events::{Json, MAX_TASKS, Milliseconds, OperationName, Parameters, check_parameters, read_parameters};
 use chassis::http::{FromObject, Problem};
 use http::{HeaderMap, header::CONTENT_TYPE};
 use serde::Deserialize;
@@ -29,7 +29,7 @@ pub(crate) struct Submission {
     #[schema(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$", default = json!(DEFAULT_OPERATION))]
     pub(crate) operation: Option<OperationName>,
     /// The operation's parameters.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read_parameters")]
     #[schema(value_type = Object)]
     pub(crate) parameters: Parameters,
     /// What it is to be done to: a kind of JSON that the operation takes. For the default operation it may be absent, and is

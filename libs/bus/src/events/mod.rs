@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 pub use self::{
     ids::{EventId, ObjectId, TaskId},
-    object_created::{MAX_PARAMETERS_BYTES, Object, ObjectCreated, check_parameters},
+    object_created::{MAX_PARAMETERS_BYTES, Object, ObjectCreated, check_parameters, read_parameters},
     object_finished::{MAX_ERRORS, MAX_INLINE_RESULT_BYTES, ObjectFinished, ObjectOutcome, ObjectResult, TaskError},
     task_created::{MAX_TASKS, Task, TaskCreated},
     task_finished::{TaskFinished, TaskOutcome},

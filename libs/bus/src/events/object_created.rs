@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -15,6 +15,14 @@ pub const MAX_PARAMETERS_BYTES: usize = 16 * 1024;
 /// How deep parameters are nested, at most: they are read with an event around them, and no JSON is read that is nested deeper
 /// than 127.
 pub const MAX_PARAMETERS_DEPTH: usize = 64;
+
+/// Reads parameters as [`Json::parse`] does, by `#[serde(deserialize_with = "…")]`, so that no digit of them is lost.
+///
+/// # Errors
+/// As [`Json::parse`]; the place that it names is the one in the parameters.
+pub fn read_parameters<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Parameters, D::Error> {
+    Json::deserialize(deserializer)?.parse().map_err(|error| de::Error::custom(format!("in the parameters: {error}")))
+}
 
 /// Whether parameters are short and flat enough.
 ///
@@ -59,7 +67,7 @@ pub struct Object {
     /// What is to be done to it.
     pub operation: OperationName,
     /// The operation's parameters.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read_parameters")]
     pub parameters: Parameters,
     /// What it is to be done to.
     pub data: Json,
